@@ -1,0 +1,241 @@
+"""Settings: frozen pydantic models, filled from recipes (YAML) and `key=value`; an unknown key names its nearest neighbour."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fewmask.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Base of every settings class: keyword-only, immutable, closed; each field carries a docstring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Network(Settings):
+    """Which segmentation network."""
+
+    name: str = "unet"
+    """A key of nets.SEGMENTERS."""
+    width: int = Field(16, ge=1)
+    """Channels of the finest level; each coarser level doubles them."""
+
+
+class Optimiser(Settings):
+    """One optimiser and its learning-rate schedule."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """First-moment decay: SGD's momentum, Adam's beta1."""
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    """cosine to zero; poly: (1 - t)^0.9 (SSL4MIS); t is the share of the budget that is spent."""
+    warmup: float = Field(0.02, ge=0, lt=1)
+    """Share of the budget over which the rate rises linearly from zero."""
+
+
+class Plan(Settings):
+    """What plan.py decides unless it is set here; None and `auto` mean: decide."""
+
+    tier: Literal["auto", "cpu", "paper"] = "auto"
+    dims: Literal[2, 3] | None = None
+    size: tuple[int, ...] | None = None
+    """2-D: every slice is resized to (H, W).  3-D: the patch (D, H, W)."""
+    spacing_mm: tuple[float, float, float] | None = None
+    """3-D: the common voxel spacing (D, H, W); None: the median."""
+    intensity: Literal["auto", "zscore", "ct", "percentile", "rgb"] = "auto"
+    flip: tuple[int, ...] | None = None
+    """Spatial axes along which mirroring keeps every class's meaning."""
+
+
+class Train(Settings):
+    """How long and with what a method is trained."""
+
+    steps: int = Field(2000, ge=1)
+    """Budget: batches shown to the segmentation network."""
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on CUDA and on CPUs with AMX, else float32."""
+    threads: int = Field(0, ge=0)
+    """Torch threads on the CPU; 0: one less than the cores, at least 1.  Results are bit-equal only at equal counts."""
+    workers: int = Field(1, ge=0)
+    """Loader processes; batches do not depend on it."""
+    clip: float = Field(12.0, gt=0)
+    """Largest norm of a group's gradient (nnU-Net's 12)."""
+    validations: int = Field(10, ge=0)
+    """How often val is predicted, evenly over the budget; 0: never, the last checkpoint is the result."""
+    save_minutes: float = Field(1.0, gt=0)
+    """Minutes between resumable checkpoints."""
+    optimiser: Optimiser = Optimiser()
+    optimisers: dict[str, Optimiser] = {}
+    """Optimisers for single groups of the method, in place of `optimiser`."""
+    tensorboard: bool = False
+    """Write TensorBoard event files beside log.jsonl (needs fewmask[tensorboard])."""
+
+
+class Predict(Settings):
+    """How masks are predicted."""
+
+    flips: bool = False
+    """Average over mirrored copies along the planned flip axes."""
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """Share by which neighbouring windows overlap."""
+    batch: int = Field(16, ge=1)
+    """Slices or windows in one forward pass."""
+
+
+class Config(Settings):
+    """Everything that determines a run, as written to RUN/config.yaml.
+
+    `method` is checked by the method's own Config class, which lives beside the method.
+    """
+
+    method: dict[str, Any]
+    recipes: tuple[str, ...] = ()
+    plan: Plan = Plan()
+    train: Train = Train()
+    predict: Predict = Predict()
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def validated(model: type[AnySettings], values: Mapping[str, Any], where: str = "") -> AnySettings:
+    """`values` as `model`; raises SettingsError with one line naming the first wrong key, its value and the remedy."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join([where, *path] if where else path)
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"unknown setting '{key}'{nearest(path[-1], _siblings(model, path))}") from None
+        raise SettingsError(f"setting {key}={first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _siblings(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The field names that stand beside the last part of `path`."""
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' or '; known: A, B, C', to close an error message about an unknown name."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["train.lr=1e-3", ...]` -> nested dict; values are YAML.  Raises SettingsError where there is no `=`."""
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"'{text}' is no setting; write key=value, for example train.steps=3000")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"setting {key}: '{value}' is not YAML; quote it") from None
+        if isinstance(parsed, str):
+            parsed = _number(parsed)
+        branch = values
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise SettingsError(f"setting {key}: '{parent}' was given a value and a part")
+        branch[leaf] = parsed
+    return values
+
+
+def _number(text: str) -> float | str:
+    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Layers of (source, nested dict), later wins -> the merged dict and, per dotted leaf, the source that won."""
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def lay(target: dict[str, Any], values: Mapping[str, Any], source: str, prefix: str) -> None:
+        for key, value in values.items():
+            path = f"{prefix}{key}"
+            if isinstance(value, Mapping):
+                if not isinstance(target.get(key), dict):
+                    target[key] = {}
+                lay(target[key], value, source, path + ".")
+            else:
+                target[key] = value
+                sources[path] = source
+
+    for source, values in layers:
+        lay(merged, values, source, "")
+    return merged, sources
+
+
+class Recipe(Settings):
+    """A YAML file of settings.  `about` describes it; `all`, `2d` and `3d` hold settings for any rank, 2-D and 3-D."""
+
+    class About(Settings):
+        kind: Literal["method", "data", "tier"]
+        summary: str
+        title: str = ""
+        paper: str = ""
+        needs: str = ""
+
+    name: str
+    about: About
+    all: dict[str, Any] = {}
+    two: dict[str, Any] = Field({}, alias="2d")
+    three: dict[str, Any] = Field({}, alias="3d")
+
+    def settings(self, dims: int | None) -> dict[str, Any]:
+        """The settings that hold for the rank; None leaves out what depends on the rank."""
+        ranked = {2: self.two, 3: self.three}.get(dims or 0, {})
+        return merge([("", self.all), ("", ranked)])[0]
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with fewmask."""
+    folder = files("fewmask") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """A shipped recipe by name, or a user's own YAML file by path."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise SettingsError(f"recipe {name}: no such file")
+        text = path.read_text(encoding="utf-8")
+    elif name in recipe_names():
+        text = (files("fewmask") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise SettingsError(f"unknown recipe '{name}'{nearest(name, recipe_names())}")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"recipe {name}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"recipe {name}: expected keys about, all, 2d, 3d")
+    return validated(Recipe, {"name": name, **content}, where=f"recipe {name}")

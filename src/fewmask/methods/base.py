@@ -1,0 +1,69 @@
+"""Method: what every semi-supervised algorithm of fewmask is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from fewmask.config import Network, Settings
+from fewmask.predictors import Predictor
+from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, StrongView, Task, Update, Views, WeakView
+
+
+class MethodConfig(Settings):
+    """Settings that all methods share."""
+
+    segmenter: Network = Network()
+    weak: WeakView = WeakView()
+    strong: StrongView = StrongView()
+    labelled_batch: int = Field(6, ge=1)
+    """Labelled samples in a step, over all processes."""
+    unlabelled_batch: int = Field(6, ge=0)
+    """Unlabelled samples in a step, over all processes."""
+
+
+class Method(nn.Module, ABC):
+    """One algorithm: its networks, its losses, and nothing else.
+
+    All state is parameters and buffers, so `state_dict()` is the complete method.  A method sees tensors and a clock;
+    it knows no files, no devices and no optimisers.
+    """
+
+    Config: ClassVar[type[MethodConfig]]
+    config: MethodConfig
+    task: Task
+
+    @abstractmethod
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Yield once per optimiser update; the line after a yield runs with the updated weights."""
+
+    @abstractmethod
+    def predictor(self) -> Predictor:
+        """Everything that inference needs, and nothing else.  Shares its networks with the method."""
+
+    def views(self) -> Views:
+        """What the loader must prepare."""
+        return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=self.config.unlabelled_batch > 0)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of the budget; one by default."""
+        return (Stage(labelled_batch=self.config.labelled_batch, unlabelled_batch=self.config.unlabelled_batch),)
+
+    def groups(self) -> dict[str, nn.Module]:
+        """Optimiser name -> the module whose parameters it updates.  Covers every trainable parameter exactly once."""
+        return {"segmenter": self.segmenter}
+
+    def relabel(self, cases: Iterable[Stream], clock: Clock) -> Iterator[Pseudo]:
+        """Pseudo-labels of whole unaugmented cases; called at the start of each stage with `relabel=True`.
+
+        Each stream holds one case: image (D, C, H, W) in 2-D, (1, C, D, H, W) in 3-D.
+        """
+        raise TypeError(f"{type(self).__name__} has a stage with relabel=True but no relabel()")
+
+    def audit(self) -> dict[str, Predictor]:
+        """Variant -> predictor of its pseudo-labels (`raw`, `rectified`, controls); empty: it makes none."""
+        return {}
