@@ -1,0 +1,189 @@
+"""Predictors: image -> class probabilities; what inference needs, kept as a JSON spec and safetensors in a model folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from fewmask.config import nearest
+from fewmask.errors import DataError
+from fewmask.nets import build_from_spec
+from fewmask.runs import atomic_write
+from fewmask.types import LabelSet
+
+FORMAT = 1
+"""Version of the model folder; a reader refuses versions above its own."""
+
+
+class Predictor(nn.Module, ABC):
+    """Everything that inference needs of a method, and nothing else."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """JSON from which `build_predictor` makes the same networks anew, with fresh weights."""
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The predictor that `spec` describes, with fresh weights."""
+
+    @abstractmethod
+    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
+        """Probability of each class.  image (B, C, *S) float32, seed (B,) int64 -> (B, K, *S), sums to one over K.
+
+        Chance of row b comes from seed[b] alone, so that a result depends neither on the order of cases nor on how
+        slices and windows are batched.
+        """
+
+
+class SegmenterPredictor(Predictor):
+    """One segmentation network; draws nothing at random."""
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"predictor": "segmenter", "segmenter": self.segmenter.spec}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        return cls(build_from_spec(spec["segmenter"]))
+
+    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
+        return self.segmenter(image).float().softmax(1)
+
+
+PREDICTORS: dict[str, type[Predictor]] = {"segmenter": SegmenterPredictor}
+
+
+def build_predictor(spec: Mapping[str, Any]) -> Predictor:
+    """The predictor of a spec, with fresh weights.  Raises DataError for a kind that this version does not know."""
+    kind = str(spec.get("predictor"))
+    if kind not in PREDICTORS:
+        raise DataError(f"model with predictor '{kind}'{nearest(kind, PREDICTORS)}; a newer fewmask may know it")
+    return PREDICTORS[kind].from_spec(spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A predictor with all that turns a user's file into its input and its output into a user's mask.
+
+    preparation, intensity and fingerprint are the settings of `data.prepare` and `data.intensity`, kept as JSON.
+    """
+
+    predictor: Predictor
+    labels: LabelSet
+    preparation: dict[str, Any]
+    intensity: str
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    patch_size: tuple[int, ...]
+    """(H, W) or (D, H, W): the training patch and the window of prediction; its length is the rank."""
+    channels: tuple[str, ...]
+    planar: bool = False
+    flip: tuple[int, ...] = ()
+    """Spatial axes of the patch along which mirroring keeps every class's meaning."""
+    layout: str = ""
+    """The layout of the data that it was trained on."""
+    seed: int = 0
+    """The run's seed: base of the seeds of a stochastic predictor."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Record of how it came about: method, steps, fewmask version."""
+
+
+def _description(model: Model) -> dict[str, Any]:
+    """All of a model but its weights, as JSON."""
+    labels = model.labels
+    return {
+        "format": FORMAT,
+        "predictor": model.predictor.spec,
+        "labels": {"names": list(labels.names), "values": list(labels.values), "ignore": labels.ignore},
+        "preparation": model.preparation,
+        "intensity": model.intensity,
+        "fingerprint": model.fingerprint,
+        "patch_size": list(model.patch_size),
+        "channels": list(model.channels),
+        "planar": model.planar,
+        "flip": list(model.flip),
+        "layout": model.layout,
+        "seed": model.seed,
+        "extra": model.extra,
+    }
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write model.safetensors and model.json into `folder`.
+
+    The description also lies in the header of model.safetensors, which is what `load_model` reads: one file that is
+    replaced at once can never be paired with the description of another model.  model.json is for people.
+    """
+    text = json.dumps(_description(model), indent=2, ensure_ascii=False)
+    # clone: tensors that share memory (tied weights) are refused by the format
+    weights = {
+        name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.predictor.state_dict().items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / "model.safetensors", save(weights, metadata={"fewmask": text}))
+    atomic_write(folder / "model.json", text + "\n")
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder that `folder` is or, as a run, holds.  Raises DataError."""
+    for candidate in (folder, folder / "model"):
+        if (candidate / "model.safetensors").is_file():
+            return candidate
+    raise DataError(f"{folder}: no model (model.safetensors) in it; give a run folder or its model/ after training")
+
+
+def model_hash(folder: Path) -> str:
+    """Identifies the weights and settings of a saved model: the SHA-256 of model.safetensors."""
+    with (find_model(folder) / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a model folder or a run folder, in evaluation mode on the CPU.  Raises DataError."""
+    path = find_model(folder) / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("fewmask")
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path}: not readable as safetensors ({error}); copy or train the model again") from None
+    if text is None:
+        raise DataError(f"{path}: weights without a description; they were not saved by fewmask")
+    described = json.loads(text)
+    if described["format"] > FORMAT:
+        raise DataError(f"{path}: model format {described['format']} is newer than this fewmask's; update fewmask")
+    predictor = build_predictor(described.pop("predictor"))
+    try:
+        predictor.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"{path}: weights do not fit the network ({str(error).splitlines()[-1].strip()})") from None
+    labels = described.pop("labels")
+    described.pop("format")
+    return Model(
+        predictor=predictor.eval(),
+        labels=LabelSet(names=tuple(labels["names"]), values=tuple(labels["values"]), ignore=labels["ignore"]),
+        **{
+            key: tuple(value) if key in ("patch_size", "channels", "flip") else value
+            for key, value in described.items()
+        },
+    )
+
+
+def row_seeds(seeds: list[int], device: torch.device | str) -> Tensor:
+    """Seeds of `seeding.derive` as the (B,) int64 tensor that a predictor takes."""
+    return torch.tensor(seeds, dtype=torch.int64, device=device)
