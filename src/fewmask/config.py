@@ -27,6 +27,10 @@ class Network(Settings):
     """A key of nets.SEGMENTERS."""
     width: int = Field(16, ge=1)
     """Channels of the finest level; each coarser level doubles them."""
+    dropout: float = Field(1.0, ge=0, le=1)
+    """Factor on the network's own dropout rates (U-Net 0.05 to 0.5, V-Net 0.5); 0: none."""
+    normalisation: Literal["batch", "group"] = "batch"
+    """group: no statistics over the batch, so results depend neither on its size nor on the number of processes."""
 
 
 class Optimiser(Settings):

@@ -1,0 +1,68 @@
+"""Losses of segmentation and consistency; all count `valid` voxels only and are 0, never NaN, where nothing is valid.
+
+Shapes: logits and probabilities (B, K, *S); label (B, *S) int64 in 0..K-1, any class where invalid; valid (B, *S) bool.
+Everything is computed in float32, whatever autocast does around it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMOOTH = 1e-5
+"""Keeps the soft Dice finite (SSL4MIS's value)."""
+
+
+def dice(
+    logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
+) -> Tensor:
+    """1 - soft Dice with squared denominators (Milletari 2016), averaged over the classes that occur in the label.
+
+    Background counts as a class, as in SSL4MIS.  A class without a valid voxel has no overlap to raise and is left out;
+    cross entropy speaks against its false positives.  The batch is one sample, unless `per_sample`: then each row is
+    scored alone and rows are averaged.  weight (B, *S) float: how much each voxel counts.
+    """
+    probabilities = logits.float().softmax(dim=1)
+    counted = valid if weight is None else valid * weight.float()
+    counted = counted.unsqueeze(1).to(probabilities.dtype)
+    classes = torch.arange(logits.shape[1], device=label.device).view(-1, *[1] * (label.ndim - 1))
+    target = (label.unsqueeze(1) == classes) * counted
+    axes = tuple(range(2, logits.ndim)) if per_sample else (0, *range(2, logits.ndim))
+    overlap = (probabilities * target).sum(axes)
+    truth = target.sum(axes)
+    score = (2 * overlap + SMOOTH) / ((probabilities.square() * counted).sum(axes) + truth + SMOOTH)
+    present = truth > 0
+    return (((1 - score) * present).sum(-1) / present.sum(-1).clamp(min=1)).mean()
+
+
+def cross_entropy(
+    logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
+) -> Tensor:
+    """Mean over valid voxels of -log p(label), each times `weight` (B, *S), whose scale therefore matters.
+
+    With `per_sample` the mean of each row's mean, so that rows count alike however much of them is valid.
+    """
+    per_voxel = F.cross_entropy(logits.float(), label, reduction="none")
+    return masked_mean(per_voxel if weight is None else per_voxel * weight.float(), valid, per_sample=per_sample)
+
+
+def dice_ce(
+    logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
+) -> Tensor:
+    """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants."""
+    overlap = dice(logits, label, valid, weight, per_sample=per_sample)
+    return 0.5 * (overlap + cross_entropy(logits, label, valid, weight, per_sample=per_sample))
+
+
+def mse(p: Tensor, q: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Consistency of two soft predictions (B, K, *S): squared difference, mean over classes and valid voxels."""
+    per_voxel = (p.float() - q.float()).square().mean(dim=1)
+    return masked_mean(per_voxel if weight is None else per_voxel * weight.float(), valid)
+
+
+def masked_mean(per_voxel: Tensor, valid: Tensor, *, per_sample: bool = False) -> Tensor:
+    """Mean of (B, *S) over valid voxels; 0 where there is none."""
+    axes = tuple(range(1 if per_sample else 0, per_voxel.ndim))
+    kept = torch.where(valid, per_voxel, 0)
+    return (kept.sum(axes) / valid.sum(axes).clamp(min=1)).mean()
