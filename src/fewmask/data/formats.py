@@ -1,0 +1,222 @@
+"""Image and mask files of any supported format: chosen by suffix, read and written through one set of functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
+
+import numpy as np
+
+from fewmask.data import hdf5, nifti, raster
+from fewmask.data.grid import Grid, Header, difference
+from fewmask.errors import DataError, OutOfMemory
+from fewmask.types import Case, LabelSet
+
+READERS: dict[str, ModuleType] = {
+    ".nii": nifti,
+    ".nii.gz": nifti,
+    ".h5": hdf5,
+    ".hdf5": hdf5,
+    ".png": raster,
+    ".jpg": raster,
+    ".jpeg": raster,
+    ".tif": raster,
+    ".tiff": raster,
+    ".bmp": raster,
+}
+LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+"""Suffixes of pictures that keep every value of a mask -> Pillow's name of the format."""
+
+__all__ = [
+    "IGNORE",
+    "Header",
+    "decode_mask",
+    "encode_mask",
+    "has_mask",
+    "is_image_file",
+    "read_case_image",
+    "read_header",
+    "read_image",
+    "read_mask",
+    "stem",
+    "suffix",
+    "write_mask",
+    "write_volume",
+]
+
+
+def suffix(path: Path) -> str:
+    """The ending that says what the file is, lower case, with `.nii.gz` as one; "" where it is unknown."""
+    name = path.name.lower()
+    known = [ending for ending in READERS if name.endswith(ending)]
+    return max(known, key=len, default="")
+
+
+def stem(path: Path) -> str:
+    """The file's name without its ending: `a.b.nii.gz` -> `a.b`."""
+    ending = suffix(path) or path.suffix
+    return path.name[: len(path.name) - len(ending)]
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the name is that of a file fewmask reads; hidden files (`._x.nii.gz` of macOS) are not."""
+    return suffix(path) != "" and not path.name.startswith(".")
+
+
+def read_header(path: Path) -> Header:
+    """Channels, grid and stored type without reading voxels; raises DataError."""
+    return _reader(path).read_header(path)
+
+
+def read_image(path: Path) -> tuple[np.ndarray, Grid]:
+    """(C, D, H, W) float32 in native order and its grid; raises DataError, also for NaN and infinity."""
+    return _reader(path).read_image(path)
+
+
+def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
+    """(D, H, W) in native order, values as stored, and its grid; raises DataError."""
+    return _reader(path).read_mask(path)
+
+
+def has_mask(path: Path) -> bool:
+    """Whether an image file carries its own mask (HDF5 with an entry `label`, which is not opened)."""
+    return _reader(path) is hdf5 and hdf5.has_mask(path)
+
+
+def _reader(path: Path) -> ModuleType:
+    ending = suffix(path)
+    if not ending:
+        raise DataError(f"{path}: unknown kind of file; known: {' '.join(READERS)}")
+    return READERS[ending]
+
+
+def read_case_image(case: Case) -> tuple[np.ndarray, Grid]:
+    """All channels of a case, (C, D, H, W) float32, and the grid they share; raises DataError where they share none."""
+    image, grid = read_image(case.images[0])
+    if len(case.images) == 1:
+        return image, grid
+    channels = [image]
+    for path in case.images[1:]:
+        image, other = read_image(path)
+        if apart := difference(grid, other):
+            raise DataError(f"{case.id}: {case.images[0].name} and {path.name} differ in {apart}; resample one first")
+        channels.append(image)
+    return np.concatenate(channels), grid
+
+
+def IGNORE(dtype: np.dtype | type) -> int:
+    """The index that stands for the ignored value in an encoded mask: the largest of its type."""
+    return int(np.iinfo(dtype).max)
+
+
+def encode_mask(raw: np.ndarray, labels: LabelSet, where: str) -> np.ndarray:
+    """Raw values, of any type, -> class indices uint8 (uint16 over 255 classes); the ignored value -> IGNORE(dtype).
+
+    Raises DataError, opening with `where`, for a value that no class has.
+    """
+    dtype = np.uint8 if len(labels) <= 255 else np.uint16
+    if raw.dtype.kind == "f":
+        raw = _whole(raw, where)
+    low, high = int(raw.min()), int(raw.max())
+    known = {value: index for index, value in enumerate(labels.values)}
+    if labels.ignore is not None:
+        known[labels.ignore] = IGNORE(dtype)
+    if low < min(known) or high > max(known):
+        raise _unknown(raw, known, labels, where)
+    table = np.full(high - low + 1, -1, np.int32)
+    for value, index in known.items():
+        if low <= value <= high:
+            table[value - low] = index
+    classes = table[raw.astype(np.int64) - low if raw.dtype.kind == "u" or low else raw]
+    if (classes < 0).any():
+        raise _unknown(raw, known, labels, where)
+    return classes.astype(dtype)
+
+
+def _whole(raw: np.ndarray, where: str) -> np.ndarray:
+    """A float mask as integers; raises DataError where it holds anything else."""
+    broken = ~np.isfinite(raw) | (np.abs(raw) > 2**31)
+    if not broken.any():
+        whole = np.rint(raw).astype(np.int64)
+        broken = whole != raw
+        if not broken.any():
+            return whole
+    raise DataError(f"{where}: the mask holds {raw[broken][0]!s}, no whole number; save it as integers, unresampled")
+
+
+def _unknown(raw: np.ndarray, known: dict[int, int], labels: LabelSet, where: str) -> DataError:
+    strange = sorted(set(np.unique(raw).tolist()) - set(known))
+    classes = ", ".join(f"{value} {name}" for value, name in zip(labels.values, labels.names, strict=True))
+    return DataError(
+        f"{where}: the mask holds {', '.join(map(str, strange[:5]))}, which is no class ({classes}); "
+        "correct the mask or name the value in dataset.yaml"
+    )
+
+
+def decode_mask(classes: np.ndarray, labels: LabelSet) -> np.ndarray:
+    """Class indices -> raw values of the user's data set, uint8 where all fit, else uint16, else int32."""
+    values = [*labels.values, *([] if labels.ignore is None else [labels.ignore])]
+    dtype = next(kind for kind in (np.uint8, np.uint16, np.int32) if _fits(values, kind))
+    table = np.zeros(max(len(labels), IGNORE(classes.dtype) + 1 if labels.ignore is not None else 0), dtype)
+    table[: len(labels)] = labels.values
+    if labels.ignore is not None:
+        table[IGNORE(classes.dtype)] = labels.ignore
+    return table[classes]
+
+
+def _fits(values: list[int], dtype: type) -> bool:
+    return np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max
+
+
+def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> None:
+    """mask (D, H, W), raw values in native order -> NIfTI, PNG or TIFF by the suffix of `path`, atomically.
+
+    NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`.  Raises DataError where that fails.
+    """
+    ending = suffix(path)
+    if READERS.get(ending) is nifti:
+        with _replacing(path) as stream:
+            nifti.write(stream, mask, grid, _nifti(like), label=True, compressed=ending == ".nii.gz")
+    elif ending in LOSSLESS:
+        if mask.shape[0] != 1 or mask.dtype not in (np.uint8, np.uint16):
+            raise DataError(f"{path}: {mask.dtype} mask of shape {mask.shape} is no picture; write NIfTI")
+        with _replacing(path) as stream:
+            raster.write_mask(stream, mask, LOSSLESS[ending])
+    else:
+        raise DataError(f"{path}: masks are written as .nii.gz, .nii, .png or .tif")
+
+
+def write_volume(path: Path, array: np.ndarray, grid: Grid, like: Path | None) -> None:
+    """array (D, H, W) or (K, D, H, W) float32 in native order -> NIfTI with K as its last axis, atomically."""
+    ending = suffix(path)
+    if READERS.get(ending) is not nifti:
+        raise DataError(f"{path}: volumes are written as .nii.gz or .nii")
+    with _replacing(path) as stream:
+        nifti.write(stream, array, grid, _nifti(like), label=False, compressed=ending == ".nii.gz")
+
+
+def _nifti(like: Path | None) -> Path | None:
+    return like if like is not None and READERS.get(suffix(like)) is nifti else None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content appears under `path` only when it is complete and on disk."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with part.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise OutOfMemory(f"{path}: the disk is full; free space or write elsewhere") from None
+        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
