@@ -26,8 +26,8 @@ COARSE_RATIO = 1.5
 class Grid:
     """Shape (D, H, W) and place of a volume.
 
-    `spacing_mm` (D, H, W) is None where the file has none; `affine` (4, 4) maps an index (d, h, w) to RAS+ mm, None where
-    the orientation is unknown; `planar` says that the image is one 2-D picture.
+    `spacing_mm` (D, H, W) is None where the file has none; `affine` (4, 4) maps an index (d, h, w) to RAS+ mm, None
+    where the orientation is unknown; `planar` says that the image is one 2-D picture.
     """
 
     shape: tuple[int, int, int]

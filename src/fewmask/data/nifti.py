@@ -38,9 +38,9 @@ SLACK = 2**20
 SINGULAR = 1e-4
 """Volume of a voxel over the product of its sides below which an affine counts as not invertible."""
 LABEL_INTENT = 1002
-COPIED = (
-    "xyzt_units qform_code sform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z srow_x srow_y srow_z"
-).split()
+COPIED = ("xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
+    f"{kind}_{axis}" for kind, axes in (("quatern", "bcd"), ("qoffset", "xyz")) for axis in axes
+)
 """Header fields that, with pixdim[:4], make the geometry of a file."""
 
 RawHeader = nib.Nifti1Header | nib.Nifti2Header
@@ -210,7 +210,7 @@ def _check_size(path: Path, raw: RawHeader) -> None:
         return
     if needed > DEFLATE_RATIO * stored + SLACK:
         raise DataError(
-            f"{path}: {stored} bytes cannot hold shape {_lengths(raw)}; cut short or damaged, copy it again"
+            f"{path}: {stored} bytes cannot hold shape {_lengths(raw)}; the file is damaged, copy it again"
         )
     if unpacked != needed % 2**32:  # the usual file ends with its size; others are unpacked to be sure
         with _opened(path) as stream:

@@ -34,7 +34,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
-    """Grey (1, 1, H, W) or RGB (3, 1, H, W) float32 in the stored range; alpha is dropped where nothing is transparent."""
+    """Grey (1, 1, H, W) or RGB (3, 1, H, W) float32 as stored; alpha is dropped where nothing is transparent."""
     with _opened(path) as picture:
         mode = _image_mode(path, picture)
         values = np.asarray(picture if picture.mode == mode else picture.convert(mode))
@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise DataError(f"{path}: over {Image.MAX_IMAGE_PIXELS} pixels; cut or reduce the picture") from None
         except UnidentifiedImageError:
             raise DataError(
-                f"{path}: not a PNG, JPEG, TIFF or BMP picture; its content does not fit its name"
+                f"{path}: not a PNG, JPEG, TIFF or BMP picture; convert it or take it out"
             ) from None
         except DataError:
             raise
