@@ -1,0 +1,132 @@
+"""The whole job: scan -> split -> plan -> prepare -> train -> predict -> evaluate -> report, each part done once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fewmask.data.catalogue import Catalogue
+from fewmask.errors import SettingsError
+from fewmask.evaluation import evaluate
+from fewmask.order import Order, Ready, make_ready, open_run
+from fewmask.prediction import predict
+from fewmask.progress import say
+from fewmask.report import write_report
+from fewmask.runs import Run
+from fewmask.training import distributed, trainer
+from fewmask.training.machine import choose_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a job made.
+
+    summaries: role -> summary.json of its evaluation; empty where no case outside training has a mask.
+    """
+
+    run: Run
+    predictions: tuple[Path, ...]
+    summaries: Mapping[str, Mapping[str, Any]]
+    report: Path
+
+
+def run(order: Order, out: Path) -> Outcome:
+    """Do the whole job in `out`, or what is left of it.
+
+    Raises SettingsError where `out` holds another run or is in use; DataError, OutOfMemory and Interrupted from its
+    parts.
+    """
+    if "RANK" in os.environ:
+        raise SettingsError("fewmask run is one process; under torchrun use fewmask train, then fewmask predict")
+    folder = open_run(out)
+    with folder.locked():
+        ready = make_ready(order, folder)
+        train_run(order, folder, ready)
+        predictions = predict_run(order, folder, ready)
+        summaries = evaluate_run(order, folder, ready)
+        report = write_report([folder.root], folder.report)
+    return Outcome(run=folder, predictions=predictions, summaries=summaries, report=report)
+
+
+def train(order: Order, out: Path, resume: bool = False) -> Run:
+    """Scan, split, plan, prepare and train into `out`; the model is in `out`/model.
+
+    resume: continue what is in `out`; without it a started run is refused.  Under torchrun the first process prepares
+    and the others wait for it.
+    """
+    folder = Run(out)
+    if _follows(order.device):
+        train_run(order, folder, make_ready(replace(order, quiet=True), folder))
+        return folder
+    if folder.config.exists() and not resume:
+        raise SettingsError(f"{out} holds a run already; add --resume to continue it or choose another --out")
+    with open_run(out).locked():
+        ready = make_ready(order, folder)
+        distributed.barrier()
+        train_run(order, folder, ready)
+    return folder
+
+
+def _follows(device: str) -> bool:
+    """Whether this is a process of torchrun that only joins in; then returns once the first one has prepared."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    distributed.start(choose_device(device, distributed.local_rank()))
+    if distributed.rank() == 0:
+        return False
+    distributed.barrier()
+    return True
+
+
+def train_run(order: Order, folder: Run, ready: Ready) -> None:
+    """Train until the model folder is there; a complete one is kept."""
+    trainer.train(
+        ready.catalogue, ready.split, ready.cache, ready.config, folder, device=order.device, quiet=order.quiet
+    )
+
+
+def predict_run(order: Order, folder: Run, ready: Ready) -> tuple[Path, ...]:
+    """Masks of every case that is not labelled, in predictions/."""
+    split = ready.split
+    return _predict(order, folder.model, ready, (*split.val, *split.test, *split.unlabelled), folder.predictions)
+
+
+def evaluate_run(order: Order, folder: Run, ready: Ready) -> dict[str, Mapping[str, Any]]:
+    """Evaluate test and val as far as they have masks; role -> summary.
+
+    evaluation/ holds test, or val where there is no test; evaluation/val holds val beside a test.  Where val chose the
+    checkpoint, evaluation/last holds the last one's.  Unlabelled cases stay unopened, whether they have masks or not.
+    """
+    catalogue, split = ready.catalogue, ready.split
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for role, members in (("test", split.test), ("val", split.val)):
+        ids = tuple(case for case in members if catalogue.by_id[case].label is not None)
+        if not ids:
+            continue
+        out = folder.evaluation / role if summaries else folder.evaluation
+        if not summaries and (folder.best / "model.safetensors").exists():
+            _predict(order, folder.last, ready, ids, folder.last / "predictions")
+            _evaluate(order, folder.last / "predictions", catalogue, folder.evaluation / "last", ids, role)
+        summaries[role] = _evaluate(order, folder.predictions, catalogue, out, ids, role)
+    return summaries
+
+
+def _predict(order: Order, model: Path, ready: Ready, ids: Sequence[str], out: Path) -> tuple[Path, ...]:
+    cases = [ready.catalogue.by_id[case] for case in ids]
+    settings = ready.config.predict
+    return tuple(predict(model, [], out, cases=cases, settings=settings, device=order.device, quiet=order.quiet))
+
+
+def _evaluate(
+    order: Order, predictions: Path, catalogue: Catalogue, out: Path, ids: Sequence[str], role: str
+) -> Mapping[str, Any]:
+    """summary.json of a role; read where an earlier sitting wrote it."""
+    path = out / "summary.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    say(f"evaluate: {len(ids)} {role} cases in {predictions}", order.quiet)
+    return evaluate(predictions, catalogue, out, ids, split=role)

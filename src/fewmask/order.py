@@ -1,0 +1,182 @@
+"""What a run is asked for, remembered in its folder; and scan -> split -> plan -> prepare from it.
+
+The same order continues a run folder, another one is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fewmask import config, resolution
+from fewmask.config import Config
+from fewmask.data.cache import Cache, Preparation
+from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
+from fewmask.data.prepare import prepare
+from fewmask.data.splits import check_split, make_split, read_split, write_split
+from fewmask.errors import OutOfMemory, SettingsError
+from fewmask.plan import Planned, make_plan, plan_rank
+from fewmask.progress import say
+from fewmask.resolution import Request
+from fewmask.runs import Run, atomic_write
+from fewmask.types import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a run was asked for: the data, who is labelled, and the settings.
+
+    labelled, val, test: as in `make_split`; exemplar: one `case` or `case:slice` in place of `labelled`; split: a
+    split.json in place of all four.  cache None: inside the run folder.  device, cache and quiet may change between
+    sittings; the rest may not.
+    """
+
+    data: Path
+    request: Request = field(default_factory=Request)
+    labelled: str | None = None
+    exemplar: str | None = None
+    val: str | None = None
+    test: str | None = None
+    split: Path | None = None
+    layout: str | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.exemplar is not None and self.labelled is not None:
+            raise SettingsError("--exemplar and --labelled were both given; the exemplar is the whole labelled list")
+        given = [name for name in ("labelled", "exemplar", "val", "test") if getattr(self, name) is not None]
+        if self.split is not None and given:
+            raise SettingsError(f"--split and --{given[0]} were both given; the split says who plays which role")
+
+    def lasting(self) -> dict[str, Any]:
+        """The part that must stay the same when a run is continued, as plain values."""
+        return {
+            "data": str(self.data.resolve()),
+            "method": self.request.method,
+            "recipes": list(self.request.recipes),
+            "settings": json.loads(json.dumps(self.request.settings)),
+            "labelled": self.labelled,
+            "exemplar": self.exemplar,
+            "val": self.val,
+            "test": self.test,
+            "split": None if self.split is None else str(self.split.resolve()),
+            "layout": self.layout,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Everything that training needs: who, with which settings, from which arrays."""
+
+    catalogue: Catalogue
+    split: Split
+    config: Config
+    cache: Cache
+
+
+def open_run(out: Path) -> Run:
+    """The run folder, made if need be.  Raises SettingsError where nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(b"\0")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfMemory(f"{out}: the disk is full; free some or choose another --out") from None
+        raise SettingsError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from None
+    return Run(out)
+
+
+def make_ready(order: Order, run: Run) -> Ready:
+    """Scan, split, plan and prepare, or read what an earlier sitting left in the run folder."""
+    _remember(order, run)
+    if (run.catalogue / "dataset.yaml").exists():
+        catalogue = read_catalogue(run.catalogue)
+    else:
+        catalogue = open_catalogue(order.data, order.layout)
+        for finding in catalogue.findings:
+            say(f"scan: {finding}", order.quiet)
+        write_catalogue(catalogue, run.catalogue)
+    split = _split(order, run, catalogue)
+    settings = _settings(order, run, catalogue, split)
+    preparation = preparation_for(catalogue, settings.plan)
+    cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
+    return Ready(catalogue=catalogue, split=split, config=settings, cache=cache)
+
+
+def preparation_for(catalogue: Catalogue, plan: config.Plan) -> Preparation:
+    """The cache settings of a plan: a 2-D size is that of the prepared slices, a 3-D size is a patch of the volume."""
+    return Preparation(
+        dims=plan.dims,
+        size=plan.size if plan.dims == 2 else None,
+        spacing_mm=plan.spacing_mm,
+        channels=len(catalogue.channels),
+    )
+
+
+def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> tuple[Config, Planned]:
+    """The settings with nothing left open, and the plan in them with its reasons."""
+    wanted = resolution.resolve(order.request).config.plan
+    rank = plan_rank(catalogue, split, wanted, order.device)
+    resolved = resolution.resolve(order.request, rank.tier, rank.dims)
+    plan = resolved.config.plan
+    planned = make_plan(catalogue, split, rank, plan, resolved.came_from("plan.size"), resolved.fixed())
+    return resolved.config.model_copy(update={"plan": planned.settings}), planned
+
+
+def split_for(order: Order, catalogue: Catalogue, run: Run) -> Split:
+    """The split that was ordered: a file, one exemplar, or the rules of `make_split`."""
+    if order.split is not None:
+        split = read_split(order.split)
+        check_split(split, catalogue)
+        return split
+    labelled = order.labelled
+    if order.exemplar is not None:
+        path = run.root / "exemplar.txt"
+        atomic_write(path, order.exemplar + "\n")
+        labelled = str(path)
+    return make_split(catalogue, labelled, order.val, order.test)
+
+
+def _remember(order: Order, run: Run) -> None:
+    """Write down what was ordered, or raise SettingsError naming the first difference from what is written."""
+    path = run.root / "request.json"
+    asked = order.lasting()
+    if not path.exists():
+        atomic_write(path, json.dumps(asked, indent=2) + "\n")
+        return
+    difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), asked)
+    if difference:
+        raise SettingsError(f"{run.root} holds another run: {difference}; repeat its command or choose another --out")
+
+
+def _split(order: Order, run: Run, catalogue: Catalogue) -> Split:
+    if run.split.exists():
+        split = read_split(run.split)
+    else:
+        split = split_for(order, catalogue, run)
+        write_split(split, run.split)
+    roles = ("labelled", "unlabelled", "val", "test")
+    say("split: " + ", ".join(f"{len(getattr(split, role))} {role}" for role in roles), order.quiet)
+    return split
+
+
+def _settings(order: Order, run: Run, catalogue: Catalogue, split: Split) -> Config:
+    """Plan once; a continued run keeps its settings whatever machine it continues on."""
+    if run.config.exists():
+        values = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        return config.validated(Config, values, where=str(run.config))
+    settings, planned = plan_settings(order, catalogue, split)
+    for name, value, reason in planned.reasons:
+        shown = list(value) if isinstance(value, tuple) else value
+        say(f"plan: {name}={shown}  ({reason})", order.quiet)
+    atomic_write(run.config, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    return settings

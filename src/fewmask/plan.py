@@ -1,0 +1,284 @@
+"""Data and machine -> tier, rank, size, spacing, intensity and flips; each choice with its reason.
+
+The rules measure headers of the training images and the masks of labelled cases; no other mask is opened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fewmask import config
+from fewmask.data import formats
+from fewmask.data.catalogue import Catalogue
+from fewmask.data.grid import Grid, orientation, resize_label
+from fewmask.errors import DataError, SettingsError
+from fewmask.types import Case, LabelSet, Split
+
+LARGEST_SPACING_RATIO = 3.0
+"""Slices further apart than this multiple of the pixel size are segmented one by one."""
+OCCUPANCY_SIZE = 48
+"""Side of the maps on which laterality is measured."""
+ISOTROPIC_LAYOUTS = {"uamt"}
+"""Layouts without spacing whose volumes are known to be isotropic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """What decides which recipes apply, with (setting, value, reason) for each."""
+
+    tier: str
+    dims: int
+    reasons: tuple[tuple[str, Any, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The whole plan; `settings` has no open choice left, `reasons` are (setting, value, reason)."""
+
+    settings: config.Plan
+    reasons: tuple[tuple[str, Any, str], ...]
+
+
+def plan_rank(catalogue: Catalogue, split: Split, wanted: config.Plan, device: str = "auto") -> Rank:
+    """Tier and rank, the two choices on which recipes depend.  `wanted`: what the user set; device: auto, cpu, cuda."""
+    reasons: list[tuple[str, Any, str]] = []
+    if wanted.tier != "auto":
+        tier, why = wanted.tier, "as set"
+    elif device.startswith("cuda") or (device == "auto" and _cuda()):
+        tier, why = "paper", "CUDA device"
+    else:
+        tier, why = "cpu", "device cpu" if device == "cpu" else "no CUDA device"
+    reasons.append(("plan.tier", tier, why))
+    if wanted.dims is not None:
+        dims, why = wanted.dims, "as set"
+    else:
+        dims, why = _dims(catalogue, _training_grids(catalogue, split))
+    reasons.append(("plan.dims", dims, why))
+    return Rank(tier=tier, dims=dims, reasons=tuple(reasons))
+
+
+def make_plan(
+    catalogue: Catalogue, split: Split, rank: Rank, wanted: config.Plan, sized_by: str = "", fixed: Iterable[str] = ()
+) -> Planned:
+    """The plan for `rank`.
+
+    wanted: the settings after all recipes and `key=value`.  sized_by: where wanted.size comes from, for its reason.
+    fixed: the fields of `wanted` that hold as they are; a 3-D size not among them is fitted to the images.
+    Raises DataError where the training images cannot be planned for.
+    """
+    fixed = set(fixed)
+    dims = rank.dims
+    grids = _training_grids(catalogue, split)
+    reasons = list(rank.reasons)
+
+    spacing_mm = None
+    if dims == 3:
+        if wanted.spacing_mm is not None:
+            spacing_mm, why = wanted.spacing_mm, "as set"
+        else:
+            spacing_mm, why = _median_spacing(grids)
+        reasons.append(("plan.spacing_mm", spacing_mm, why))
+
+    if wanted.size is None:
+        raise DataError("plan.size: no recipe gives a size; add plan.size=[H,W] or plan.size=[D,H,W]")
+    if len(wanted.size) != dims:
+        raise SettingsError(f"plan.size={list(wanted.size)}: {dims} numbers are needed for plan.dims={dims}")
+    size, why = wanted.size, "as set" if "size" in fixed else (sized_by or f"tier {rank.tier}")
+    if dims == 2:
+        why += "; every slice is resized to it"
+    elif "size" not in fixed:
+        shape = _median_shape(grids, spacing_mm)
+        size = fit_patch(wanted.size, shape)
+        why += f", fitted to the median image of {_by(shape)} voxels"
+    reasons.append(("plan.size", size, why))
+
+    if wanted.intensity != "auto":
+        intensity, why = wanted.intensity, "as set"
+    else:
+        intensity, why = _intensity(catalogue)
+    reasons.append(("plan.intensity", intensity, why))
+
+    if wanted.flip is not None:
+        flip, why = tuple(sorted(set(wanted.flip))), "as set"
+        if any(axis not in range(dims) for axis in flip):
+            raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
+    else:
+        flip, why = _flips(catalogue, split, dims)
+    reasons.append(("plan.flip", flip, why))
+
+    settings = config.Plan(tier=rank.tier, dims=dims, size=size, spacing_mm=spacing_mm, intensity=intensity, flip=flip)
+    return Planned(settings=settings, reasons=tuple(reasons))
+
+
+def fit_patch(patch: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """`patch` with its sides in the order of the image's, none longer than the image; multiples of 8.
+
+    The largest side goes to the image's longest axis; equal axes keep the order of `patch`.
+    """
+    order = sorted(range(len(shape)), key=lambda axis: (shape[axis], patch[axis]))
+    sides = sorted(patch)
+    fitted = [0] * len(shape)
+    for side, axis in zip(sides, order, strict=True):
+        fitted[axis] = min(side, max(8, shape[axis] // 8 * 8))
+    return tuple(fitted)
+
+
+def mirror_overlap(one: np.ndarray, other: np.ndarray, axis: int) -> tuple[float, float]:
+    """(overlap as they lie, overlap with `one` mirrored along `axis`) of two occupancy maps in [0, 1].
+
+    Overlap is the soft Dice 2 sum min(a, b) / (sum a + sum b); 0 where both are empty.
+    """
+    total = float(one.sum() + other.sum())
+    if total == 0:
+        return 0.0, 0.0
+    mirrored = np.flip(one, axis)
+    return 2 * float(np.minimum(one, other).sum()) / total, 2 * float(np.minimum(mirrored, other).sum()) / total
+
+
+def lateral_pairs(maps: np.ndarray, axis: int) -> list[tuple[int, int]]:
+    """Pairs of classes that are each other's mirror image along `axis`: mirroring would swap their meaning.
+
+    maps (K, *S): mean occupancy of each class, background first.
+    """
+    pairs = []
+    for one, other in itertools.combinations(range(1, len(maps)), 2):
+        plain, mirrored = mirror_overlap(maps[one], maps[other], axis)
+        if mirrored > 0.5 and plain < 0.25:
+            pairs.append((one, other))
+    return pairs
+
+
+def named_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of class names that differ only in left and right."""
+    position = {name.lower(): index for index, name in enumerate(names)}
+    pairs = []
+    for name, index in position.items():
+        partner = position.get(re.sub(r"(?<![a-z])left(?![a-z])", "right", name))
+        if partner is not None and partner != index:
+            pairs.append((index, partner))
+    return pairs
+
+
+def _cuda() -> bool:
+    import torch  # asking costs seconds; a run with a device named does not pay them here
+
+    return torch.cuda.is_available()
+
+
+def _training_grids(catalogue: Catalogue, split: Split) -> list[Grid]:
+    """The native grids of the training images, from their headers."""
+    ids = dict.fromkeys((*split.labelled_slices, *split.unlabelled))
+    grids = [formats.read_header(catalogue.by_id[case].images[0]).grid for case in ids]
+    if not grids:
+        raise DataError("the split has no training case; give --labelled")
+    return grids
+
+
+def _dims(catalogue: Catalogue, grids: Sequence[Grid]) -> tuple[int, str]:
+    if catalogue.planar or all(grid.planar for grid in grids):
+        return 2, "planar images"
+    if catalogue.layout in ISOTROPIC_LAYOUTS:
+        return 3, f"layout {catalogue.layout}: isotropic volumes"
+    if any(grid.spacing_mm is None for grid in grids):
+        return 2, "no spacing in the files"
+    if statistics.median(grid.shape[0] == 1 or min(grid.shape) == 1 for grid in grids):
+        return 2, "single slices"
+    ratio = statistics.median(max(grid.spacing_mm) / min(grid.spacing_mm) for grid in grids)
+    if ratio > LARGEST_SPACING_RATIO:
+        return 2, f"spacing ratio {ratio:.1f} is over {LARGEST_SPACING_RATIO:g}"
+    return 3, f"spacing ratio {ratio:.1f} is at most {LARGEST_SPACING_RATIO:g}"
+
+
+def _oriented(grids: Iterable[Grid], slices: bool = False) -> list[Grid]:
+    return [orientation(grid, slices=slices).apply_grid(grid) for grid in grids]
+
+
+def _median_spacing(grids: Sequence[Grid]) -> tuple[tuple[float, ...] | None, str]:
+    if any(grid.spacing_mm is None for grid in grids):
+        return None, "no spacing in the files: voxels as they are"
+    spacings = [grid.spacing_mm for grid in _oriented(grids)]
+    median = tuple(round(statistics.median(axis), 4) for axis in zip(*spacings, strict=True))
+    return median, f"median of {len(grids)} training images"
+
+
+def _median_shape(grids: Sequence[Grid], spacing_mm: Sequence[float] | None) -> tuple[int, ...]:
+    """The median image (D, H, W) in voxels of `spacing_mm`; None: in its own voxels."""
+    shapes = []
+    for grid in _oriented(grids):
+        if spacing_mm is None or grid.spacing_mm is None:
+            shapes.append(grid.shape)
+        else:
+            sides = zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
+            shapes.append(tuple(max(1, round(n * old / new)) for n, old, new in sides))
+    return tuple(int(statistics.median(axis)) for axis in zip(*shapes, strict=True))
+
+
+def _intensity(catalogue: Catalogue) -> tuple[str, str]:
+    names = [name.lower() for name in catalogue.channels]
+    if all(name == "ct" for name in names):
+        return "ct", "channel named CT"
+    if catalogue.planar and len(names) == 3:
+        return "rgb", "three channels of a planar image"
+    if catalogue.planar and len(names) == 1:
+        return "percentile", "one grey channel of a planar image"
+    return "zscore", f"channels {', '.join(catalogue.channels)}: no fixed scale"
+
+
+def _flips(catalogue: Catalogue, split: Split, dims: int) -> tuple[tuple[int, ...], str]:
+    """The axes that may be mirrored and why the others may not."""
+    axes = list(range(dims))
+    names = catalogue.labels.names
+    pairs: dict[int, tuple[int, int]] = {}
+    for pair in named_pairs(names):
+        pairs[dims - 1] = pair  # the last axis of an oriented image runs from left to right
+    maps = _occupancy(catalogue, split, dims)
+    for axis in axes:
+        for pair in lateral_pairs(maps, axis):
+            pairs.setdefault(axis, pair)
+    flip = tuple(axis for axis in axes if axis not in pairs)
+    if not pairs:
+        return flip, "no class is the mirror image of another in the labelled masks"
+    told = "; ".join(
+        f"not axis {axis}: {names[one]} and {names[other]} mirror each other"
+        for axis, (one, other) in sorted(pairs.items())
+    )
+    return flip, told
+
+
+def _occupancy(catalogue: Catalogue, split: Split, dims: int) -> np.ndarray:
+    """Mean occupancy (K, *S) of each class over the labelled masks, or over their slices that are not empty in 2-D."""
+    labels = catalogue.labels
+    total = np.zeros((len(labels), *(OCCUPANCY_SIZE,) * dims))
+    count = 0
+    for id, wanted in split.labelled_slices.items():
+        for plane in _planes(catalogue.by_id[id], labels, dims, wanted):
+            total += plane
+            count += 1
+    return total / max(count, 1)
+
+
+def _planes(case: Case, labels: LabelSet, dims: int, slices: Sequence[int] | None) -> Iterable[np.ndarray]:
+    """One-hot maps (K, *S) of one labelled mask: of each labelled slice that is not empty, or of the whole in 3-D."""
+    raw, grid = formats.read_mask(case.label)
+    mask = formats.encode_mask(raw, labels, case.id)
+    mask = orientation(grid, slices=dims == 2).apply(mask)
+    blocks = [mask] if dims == 3 else [mask[index] for index in (slices or range(len(mask)))]
+    for block in blocks:
+        if not np.isin(block, range(1, len(labels))).any():
+            continue
+        small = resize_label(
+            block.reshape(-1, *block.shape[-2:]), (OCCUPANCY_SIZE if dims == 3 else 1,) + (OCCUPANCY_SIZE,) * 2
+        )
+        small = small.reshape((OCCUPANCY_SIZE,) * dims)
+        yield np.stack([small == index for index in range(len(labels))])
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(str(side) for side in shape)

@@ -1,0 +1,133 @@
+"""A run's settings: defaults <- method recipe <- data recipes <- tier recipe <- key=value; each with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fewmask import config
+from fewmask.config import Config, Recipe
+from fewmask.errors import SettingsError
+
+DEFAULT_METHOD = "fixmatch"
+COMMAND = "command line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for, before data and machine are looked at.
+
+    method None: that of a method recipe, else fixmatch.  recipes: names or paths, stacked by kind.  settings: nested
+    values that win over every recipe.
+    """
+
+    method: str | None = None
+    recipes: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A complete Config and, per dotted key, the source that set it."""
+
+    config: Config
+    sources: Mapping[str, str]
+
+    def came_from(self, key: str) -> str:
+        """The source of a dotted key; that of its parts, or `default`."""
+        return self.sources.get(key, "default")
+
+    def fixed(self) -> set[str]:
+        """The fields of Plan that a user or a data recipe set; a tier's are defaults that a plan may fit."""
+        prefix = "plan."
+        return {
+            key.removeprefix(prefix)
+            for key, source in self.sources.items()
+            if key.startswith(prefix) and (source == COMMAND or source.startswith("data recipe"))
+        }
+
+
+def method_names() -> list[str]:
+    """The methods that ship, from their recipes; needs no torch."""
+    return [name for name in config.recipe_names() if config.load_recipe(name).about.kind == "method"]
+
+
+def resolve(request: Request, tier: str | None = None, dims: int | None = None) -> Resolved:
+    """The settings for a tier and a rank; None leaves out what depends on it.
+
+    Raises SettingsError naming the first unknown method, recipe or key, with its nearest neighbour.
+    """
+    by_kind: dict[str, list[Recipe]] = {"method": [], "data": [], "tier": []}
+    for name in request.recipes:
+        recipe = config.load_recipe(name)
+        by_kind[recipe.about.kind].append(recipe)
+    method = _method(request.method, by_kind["method"])
+    shipped = config.load_recipe(method)
+    if shipped.name not in {recipe.name for recipe in by_kind["method"]}:
+        by_kind["method"].insert(0, shipped)
+    if tier is not None and not by_kind["tier"]:
+        by_kind["tier"].append(config.load_recipe(tier))
+
+    layers: list[tuple[str, Mapping[str, Any]]] = [("default", _defaults(method))]
+    for kind, recipes in by_kind.items():
+        layers += [(f"{kind} recipe {recipe.name}", recipe.settings(dims)) for recipe in recipes]
+    layers.append((COMMAND, request.settings))
+    merged, sources = config.merge(layers)
+    merged["method"]["name"] = method
+    sources["method.name"] = COMMAND if request.method else f"method recipe {method}"
+    merged["recipes"] = [recipe.name for recipes in by_kind.values() for recipe in recipes]
+
+    valid = config.validated(Config, merged)
+    settings = {key: value for key, value in valid.method.items() if key != "name"}
+    checked = config.validated(_method_config(method), settings, where="method").model_dump(mode="json")
+    return Resolved(config=valid.model_copy(update={"method": {"name": method, **checked}}), sources=sources)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> dotted keys; an empty dict is a value."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], apart_from: Iterable[str] = ()) -> str | None:
+    """`key is X here and was Y before` for the first dotted key that differs, or None."""
+    old, new, ignored = flat(before), flat(now), set(apart_from)
+    for key in sorted((old.keys() | new.keys()) - ignored):
+        if old.get(key) != new.get(key):
+            return f"{key} was {_told(old, key)} and is now {_told(new, key)}"
+    return None
+
+
+def _told(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "absent"
+
+
+def _method(asked: str | None, recipes: Sequence[Recipe]) -> str:
+    """The one method that --method and the method recipes agree on."""
+    named = [str(recipe.all.get("method", {}).get("name", recipe.name)) for recipe in recipes]
+    names = dict.fromkeys(([asked] if asked else []) + named)
+    if len(names) > 1:
+        raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")
+    method = next(iter(names), DEFAULT_METHOD)
+    known = method_names()
+    if method not in known:
+        raise SettingsError(f"unknown method '{method}'{config.nearest(method, known)}")
+    return method
+
+
+def _method_config(method: str) -> type[config.Settings]:
+    from fewmask.methods import method_class  # imports torch, which listing and scanning do without
+
+    return method_class(method).Config
+
+
+def _defaults(method: str) -> dict[str, Any]:
+    defaults = Config(method={}).model_dump(mode="json", exclude={"recipes"})
+    defaults["method"] = _method_config(method)().model_dump(mode="json")
+    return defaults
