@@ -1,4 +1,4 @@
-"""Predictors: image -> class probabilities; what inference needs, kept as a JSON spec and safetensors in a model folder."""
+"""Predictors: image -> class probabilities; what inference needs, as a JSON spec and safetensors in a model folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -27,6 +26,9 @@ FORMAT = 1
 
 class Predictor(nn.Module, ABC):
     """Everything that inference needs of a method, and nothing else."""
+
+    stochastic: ClassVar[bool] = False
+    """Whether the seed matters: then `--samples` averages over several."""
 
     @property
     @abstractmethod
@@ -131,9 +133,8 @@ def save_model(model: Model, folder: Path) -> None:
     """
     text = json.dumps(_description(model), indent=2, ensure_ascii=False)
     # clone: tensors that share memory (tied weights) are refused by the format
-    weights = {
-        name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.predictor.state_dict().items()
-    }
+    state = model.predictor.state_dict()
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "model.safetensors", save(weights, metadata={"fewmask": text}))
     atomic_write(folder / "model.json", text + "\n")
@@ -182,8 +183,3 @@ def load_model(folder: Path) -> Model:
             for key, value in described.items()
         },
     )
-
-
-def row_seeds(seeds: list[int], device: torch.device | str) -> Tensor:
-    """Seeds of `seeding.derive` as the (B,) int64 tensor that a predictor takes."""
-    return torch.tensor(seeds, dtype=torch.int64, device=device)

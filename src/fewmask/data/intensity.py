@@ -102,11 +102,9 @@ def normalise(image: np.ndarray, kind: str, statistics: Statistics, fingerprint:
 
 def _standardised(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """(image - mean) / std per channel; a constant channel gives zeros."""
-    safe = [
-        deviation if deviation > 1e-6 * max(abs(centre), 1e-6) else 1.0
-        for centre, deviation in zip(mean, std, strict=True)
-    ]
-    return (image.astype(np.float32, copy=False) - _column(mean, image)) / _column(safe, image)
+    centre, deviation = np.asarray(mean), np.asarray(std)
+    deviation = np.where(deviation > 1e-6 * np.maximum(np.abs(centre), 1e-6), deviation, 1.0)
+    return (image.astype(np.float32, copy=False) - _column(centre, image)) / _column(deviation, image)
 
 
 def _column(values: Sequence[float], image: np.ndarray) -> np.ndarray:
@@ -121,7 +119,7 @@ def _sample(values: np.ndarray) -> np.ndarray:
 
 
 def _moments(channel: np.ndarray, low: float | None = None, high: float | None = None) -> tuple[float, float]:
-    """Mean and deviation of a channel (D, H, W), clipped if bounds are given; slice by slice, to hold no second copy."""
+    """Mean and deviation of a channel (D, H, W), clipped if bounds are given; slice by slice, for memory."""
     total = squares = 0.0
     centre = float(channel.flat[0])
     if low is not None:
