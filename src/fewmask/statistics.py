@@ -38,10 +38,11 @@ def bootstrap_interval(
     value of a class averages over the other classes.
     """
     values = np.asarray(values, dtype=float)
-    known = ~np.isnan(values)
-    if not known.any():
+    mean = class_mean(values)
+    if mean is None:
         return Interval(mean=None, low=None, high=None)
-    values, known = values.reshape(len(values), -1), known.reshape(len(values), -1)
+    values = values.reshape(len(values), -1)
+    known = ~np.isnan(values)
     groups = list(range(len(values))) if groups is None else list(groups)
     index = {name: row for row, name in enumerate(dict.fromkeys(groups))}
     rows = np.array([index[name] for name in groups])
@@ -49,7 +50,6 @@ def bootstrap_interval(
     np.add.at(sums, rows, np.where(known, values, 0.0))
     np.add.at(counts, rows, known)
 
-    mean = float(_mean_of_means(sums.sum(0, keepdims=True), counts.sum(0, keepdims=True))[0])
     scored = counts.any(axis=1)
     if scored.sum() < max(minimum_groups, 2):
         return Interval(mean=mean, low=None, high=None)
@@ -59,6 +59,16 @@ def bootstrap_interval(
     means = _mean_of_means(drawn @ sums, drawn @ counts)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=mean, low=float(low), high=float(high))
+
+
+def class_mean(values: np.ndarray | Sequence) -> float | None:
+    """Mean over cases, then over classes, of values (N,) or (N, K); NaN is left out; None where nothing is left."""
+    values = np.asarray(values, dtype=float)
+    known = ~np.isnan(values)
+    if not known.any():
+        return None
+    values, known = values.reshape(1, len(values), -1), known.reshape(1, len(values), -1)
+    return float(_mean_of_means(np.where(known, values, 0.0).sum(1), known.sum(1))[0])
 
 
 def _mean_of_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
