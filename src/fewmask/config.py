@@ -1,4 +1,4 @@
-"""Settings: frozen pydantic models, filled from recipes (YAML) and `key=value`; an unknown key names its nearest neighbour."""
+"""Settings: frozen pydantic models, filled from recipes (YAML) and `key=value`; no unknown key passes."""
 
 from __future__ import annotations
 

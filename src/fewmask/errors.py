@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line that names the thing, the value and the remedy; each with its exit status."""
+"""Errors that are the user's to mend: one line with the thing, the value and the remedy; each has its exit status."""
 
 
 class FewmaskError(ValueError):

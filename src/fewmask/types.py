@@ -114,7 +114,7 @@ class StrongView(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What the loader must prepare: one weak view, any number of strong ones, and whether unlabelled images are wanted."""
+    """What the loader must prepare: one weak view, strong ones, and whether unlabelled images are wanted."""
 
     weak: WeakView
     strong: tuple[StrongView, ...] = ()

@@ -1,0 +1,34 @@
+"""The methods: an explicit table.  To add one: its file, one line here, a recipe, a card in docs/methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fewmask.config import nearest, validated
+from fewmask.errors import SettingsError
+from fewmask.methods.base import Method
+from fewmask.methods.fixmatch import FixMatch
+from fewmask.methods.mean_teacher import MeanTeacher
+from fewmask.methods.supervised import Supervised
+from fewmask.types import Task
+
+METHODS: dict[str, type[Method]] = {
+    "supervised": Supervised,
+    "mean_teacher": MeanTeacher,
+    "fixmatch": FixMatch,
+}
+
+
+def method_class(name: str) -> type[Method]:
+    """The class by its name; raises SettingsError naming the nearest one."""
+    if name not in METHODS:
+        raise SettingsError(f"unknown method '{name}'{nearest(name, METHODS)}")
+    return METHODS[name]
+
+
+def build_method(settings: Mapping[str, Any], task: Task) -> Method:
+    """The method that `settings["name"]` names, with the other settings as its Config."""
+    settings = dict(settings)
+    method = method_class(settings.pop("name"))
+    return method(validated(method.Config, settings, where="method"), task)

@@ -18,8 +18,18 @@ class MethodConfig(Settings):
     """Settings that all methods share."""
 
     segmenter: Network = Network()
-    weak: WeakView = WeakView()
-    strong: StrongView = StrongView()
+    weak: WeakView = WeakView(rotation=30, scale=(0.7, 1.4), shift=0.05, elastic=0.03)
+    """Geometry, after nnU-Net (Isensee et al., Nature Methods 2021, supplement 4)."""
+    strong: StrongView = StrongView(
+        gamma_probability=0.3,
+        contrast_probability=0.3,
+        brightness_probability=0.3,
+        blur_probability=0.2,
+        noise_probability=0.2,
+        low_resolution_probability=0.2,
+        bias_field_probability=0.3,
+    )
+    """Photometric change of labelled and unlabelled strong views; nnU-Net's set and a bias field."""
     labelled_batch: int = Field(6, ge=1)
     """Labelled samples in a step, over all processes."""
     unlabelled_batch: int = Field(6, ge=0)

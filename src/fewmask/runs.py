@@ -1,0 +1,168 @@
+"""A run folder: where its parts lie, how they are written so that no half-written file can be met, and its log."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fewmask.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Run:
+    """The layout of a run folder; every path is inside `root`, so the folder can be moved."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.jsonl"
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "catalogue"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint: the state to resume from and, beside it, its model."""
+        return self.root / "last"
+
+    @property
+    def best(self) -> Path:
+        """The model with the highest Dice on val; absent without val."""
+        return self.root / "best"
+
+    @property
+    def model(self) -> Path:
+        """The model to use: a copy of best/, or of last/ without val.  Its presence says that training is complete."""
+        return self.root / "model"
+
+    @property
+    def pseudo(self) -> Path:
+        return self.root / "pseudo"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second writer; the lock ends with the process, however that ends.
+
+        Raises SettingsError if another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise SettingsError(
+                    f"{self.root}: process {file.read().strip() or '?'} is writing to this folder; "
+                    "wait for it or choose another --out"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write `path` whole or not at all: a temporary file beside it, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def append_log(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to a JSON-lines log."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, allow_nan=False) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a JSON-lines log; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def truncate_log(path: Path, step: int) -> None:
+    """Drop the entries after `step`: a resumed run writes them again."""
+    kept = [entry for entry in read_log(path) if entry["step"] <= step]
+    atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def record_environment(run: Run, device: str) -> None:
+    """environment.json: versions, device, git commit and command, so that a number can be traced."""
+    entry = {
+        "fewmask": _version("fewmask"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in ("torch", "monai", "numpy", "scipy", "nibabel", "h5py")},
+        "device": device,
+        "git_commit": _git_commit(),
+        "command": ["fewmask", *sys.argv[1:]],
+    }
+    atomic_write(run.environment, json.dumps(entry, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree if fewmask runs from one; `+` marks uncommitted changes."""
+    tree = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tree, capture_output=True, text=True, timeout=10)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=tree, capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("+" if changed.returncode == 1 else "") if commit.returncode == 0 else None

@@ -1,0 +1,89 @@
+"""torchrun: who this process is, and averaging over the processes; all of it does nothing in a single process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> None:
+    """Join the processes that torchrun started; gloo on the CPU, nccl on CUDA."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """Which device of this machine is ours."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def share_state(module: nn.Module) -> None:
+    """Give every process the parameters and buffers of rank 0 (running statistics drift apart between processes)."""
+    if dist.is_initialized():
+        for tensor in (*module.parameters(), *module.buffers()):
+            dist.broadcast(tensor.data, src=0)
+
+
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any process, so that all take the same branch."""
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Mean of the gradients over the processes.
+
+    A gradient that one process lacks counts as zero; one that all lack stays missing, as it would in one process.
+    """
+    if not dist.is_initialized():
+        return
+    parameters = list(parameters)
+    if not parameters:
+        return
+    device = parameters[0].device
+    present = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=device)
+    dist.all_reduce(present, op=dist.ReduceOp.MAX)
+    used = [parameter for parameter, somewhere in zip(parameters, present.tolist(), strict=True) if somewhere]
+    if not used:
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, gradient, piece in zip(
+        used, gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True
+    ):
+        gradient.copy_(piece.view_as(gradient))
+        parameter.grad = gradient
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """Sum over the processes, for banks and prototypes that must be equal everywhere."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor

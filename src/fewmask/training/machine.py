@@ -1,0 +1,43 @@
+"""Which device, how many threads, which precision: asked for or found out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from fewmask.errors import SettingsError
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """auto: CUDA where there is one, else the CPU.  Raises SettingsError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"--device {name}: torch {torch.__version__} finds no CUDA device; use --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
+    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
+
+
+def choose_threads(wanted: int) -> int:
+    """Torch threads: as asked, or one less than the cores this process may use (the loader takes one), at least 1."""
+    return wanted or max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """bf16 where it is asked for, or where `auto` finds hardware for it: CUDA, or a CPU with AMX."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" or _amx() else "fp32"
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _amx() -> bool:
+    info = Path("/proc/cpuinfo")
+    return info.exists() and "amx_bf16" in info.read_text()

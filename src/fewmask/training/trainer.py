@@ -1,0 +1,428 @@
+"""The loop: batch -> step -> update -> log -> validate -> checkpoint.  Everything that is not a method's idea."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from fewmask import __version__
+from fewmask.config import Config
+from fewmask.data.cache import Cache
+from fewmask.data.catalogue import Catalogue
+from fewmask.data.loader import Source, StageBatches, iterate
+from fewmask.errors import FewmaskError, Interrupted, SettingsError
+from fewmask.methods import build_method
+from fewmask.predictors import Model, Predictor, save_model
+from fewmask.progress import meter
+from fewmask.runs import Run, append_log, atomic_write, record_environment, truncate_log
+from fewmask.seeding import derive
+from fewmask.training import distributed
+from fewmask.training.checkpoint import Progress, load_state, save_state
+from fewmask.training.machine import autocast, choose_device, choose_threads
+from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rate, settings_of
+from fewmask.training.validation import Validation
+from fewmask.types import Batch, Clock, Split, Stage, Task, Update, Views
+
+log = logging.getLogger("fewmask")
+
+LOG_SECONDS = 10.0
+
+
+def train(
+    catalogue: Catalogue,
+    split: Split,
+    cache: Cache,
+    config: Config,
+    run: Run,
+    *,
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Train `config.method` on the prepared cases of `split` until run.model exists.
+
+    A run folder with a checkpoint of the same settings is continued, bit for bit on the CPU.  config.plan holds no open
+    choice.  Raises SettingsError, DataError; Interrupted after SIGINT or SIGTERM, when the state has been saved.
+    """
+    chosen = choose_device(device, distributed.local_rank())
+    distributed.start(chosen)
+    torch.set_num_threads(choose_threads(config.train.threads))
+    try:
+        _Trainer(catalogue, split, cache, config, run, chosen, quiet).train()
+    finally:
+        distributed.stop()
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A stage and the steps it covers."""
+
+    number: int
+    stage: Stage
+    start: int
+    stop: int
+
+
+def spans(stages: Sequence[Stage], steps: int) -> list[_Span]:
+    """The stages' shares of `steps`; raises SettingsError where they do not add up to one."""
+    if not math.isclose(sum(stage.fraction for stage in stages), 1.0, abs_tol=1e-6):
+        raise SettingsError(f"the stages' fractions {[stage.fraction for stage in stages]} do not add up to 1")
+    edges = [round(steps * sum(stage.fraction for stage in stages[:count])) for count in range(len(stages) + 1)]
+    return [_Span(i, stage, edges[i], edges[i + 1]) for i, stage in enumerate(stages)]
+
+
+class _Trainer:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        split: Split,
+        cache: Cache,
+        config: Config,
+        run: Run,
+        device: torch.device,
+        quiet: bool,
+    ) -> None:
+        self.catalogue, self.cache, self.config, self.run = catalogue, cache, config, run
+        self.device, self.quiet, self.seed = device, quiet, config.train.seed
+        plan = config.plan
+        self.task = Task(
+            channels=len(catalogue.channels),
+            classes=len(catalogue.labels),
+            names=catalogue.labels.names,
+            patch_size=plan.size,
+        )
+        training = (*split.labelled_slices, *split.unlabelled)
+        self.fingerprint = cache.fingerprint(training, plan.intensity)
+        torch.manual_seed(derive(self.seed, "init"))
+        self.method = build_method(config.method, self.task)
+        self.views = _with_flips(self.method.views(), plan.flip)
+        self.source = Source(
+            cache,
+            split,
+            patch_size=plan.size,
+            intensity_kind=plan.intensity,
+            fingerprint=self.fingerprint,
+        )
+        self.spans = spans(self.method.stages(), config.train.steps)
+        self.batches = [self._batches(span) for span in self.spans]
+        self.validation = self._validation(split)
+        memory_format = {2: torch.channels_last, 3: torch.contiguous_format}[self.task.dims]
+        self.method.to(device=device, memory_format=memory_format)
+        distributed.share_state(self.method)
+        self.optimisers = build_optimisers(self.method.groups(), config.train)
+        self.parameters = {
+            name: [parameter for parameter in module.parameters() if parameter.requires_grad]
+            for name, module in self.method.groups().items()
+        }
+        self.progress = Progress()
+        self.stopping = False
+
+    def _batches(self, span: _Span) -> StageBatches:
+        return StageBatches(
+            self.source,
+            self.views,
+            span.stage,
+            seed=self.seed,
+            number=span.number,
+            bank=self._bank(span) if span.stage.relabel else None,
+            rank=distributed.rank(),
+            world=distributed.world(),
+        )
+
+    def _bank(self, span: _Span) -> Path:
+        return self.run.pseudo / str(span.number)
+
+    def _validation(self, split: Split) -> Validation | None:
+        if not split.val or not self.config.train.validations:
+            return None
+        cases = [self.catalogue.by_id[case] for case in split.val]
+        return Validation(
+            self.cache,
+            {case.id: case.patient if self.catalogue.planar else case.id for case in cases},
+            names=self.task.names,
+            patch_size=self.task.patch_size,
+            intensity=self.config.plan.intensity,
+            fingerprint=self.fingerprint,
+            flip=self.config.plan.flip,
+            settings=self.config.predict,
+            device=self.device,
+            seed=self.seed,
+        )
+
+    # the run as a whole
+
+    def train(self) -> None:
+        if (self.run.model / "model.safetensors").exists():
+            return
+        self._begin()
+        steps = self.config.train.steps
+        with _stop_signals(self), meter("train", steps, done=self.progress.step, quiet=self.quiet) as shown:
+            self.meter = shown
+            self.clock_started = time.monotonic() - self.progress.seconds
+            self.saved_at = self.logged_at = time.monotonic()
+            self.logged_step = self.progress.step
+            self.method.train()
+            for span, batches in zip(self.spans, self.batches, strict=True):
+                if self.progress.step < span.stop:
+                    self._stage(span, batches)
+        self._save()
+        if distributed.rank() == 0:
+            chosen = self.run.best if (self.run.best / "model.safetensors").exists() else self.run.last
+            for name in ("model.json", "model.safetensors"):  # the weights last: they say that training is complete
+                atomic_write(self.run.model / name, (chosen / name).read_bytes())
+        distributed.barrier()
+
+    def _begin(self) -> None:
+        """Write the settings of a new run, or restore the state of one that was begun with equal settings."""
+        settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        state = self.run.last / "state.safetensors"
+        if state.exists():
+            if self.run.config.read_text(encoding="utf-8") != settings:
+                raise SettingsError(f"{self.run.root}: begun with other settings (config.yaml); choose another --out")
+            self.progress = load_state(state, self.method, self.optimisers)
+        if distributed.rank() == 0:
+            if state.exists():
+                truncate_log(self.run.log, self.progress.step)
+            else:
+                shutil.rmtree(self.run.best, ignore_errors=True)
+                self.run.log.unlink(missing_ok=True)
+                atomic_write(self.run.config, settings)
+            record_environment(self.run, str(self.device))
+        distributed.barrier()
+
+    def _stage(self, span: _Span, batches: StageBatches) -> None:
+        if span.stage.relabel:
+            self._relabel(span)
+        start = max(self.progress.step, span.start)
+        workers = self.config.train.workers
+        for batch in iterate(batches, start - span.start, span.stop - span.start, workers):
+            self._step(span, batch)
+            self.progress.step += 1
+            self._after_step()
+
+    def _relabel(self, span: _Span) -> None:
+        """Let the method write its bank of pseudo-labels unless it is there; it appears complete or not at all."""
+        bank = self._bank(span)
+        if distributed.rank() == 0 and not bank.exists():
+            writing = bank.with_name(f".{bank.name}.writing")
+            shutil.rmtree(writing, ignore_errors=True)
+            writing.mkdir(parents=True)
+            cases = (self.source.whole(case).to(self.device) for case in self.source.cases("unlabelled"))
+            for pseudo in self.method.relabel(cases, self._clock(span)):
+                arrays = {"raw": pseudo.raw, "label": pseudo.label, "weight": pseudo.weight.astype(np.float16)}
+                info = {f"info_{name}": np.float64(value) for name, value in pseudo.info.items()}
+                np.savez_compressed(writing / f"{pseudo.case}.npz", **arrays, **info)
+            writing.rename(bank)
+            self.method.train()
+        distributed.barrier()
+
+    # one step
+
+    def _clock(self, span: _Span) -> Clock:
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive(self.seed, "noise", self.progress.step, distributed.rank()))
+        return Clock(
+            step=self.progress.step,
+            total=self.config.train.steps,
+            stage=span.stage.name,
+            stage_step=self.progress.step - span.start,
+            stage_total=span.stop - span.start,
+            generator=generator,
+        )
+
+    def _step(self, span: _Span, batch: Batch) -> None:
+        clock = self._clock(span)
+        for name, optimiser in self.optimisers.items():
+            settings = settings_of(name, self.config.train)
+            fraction = clock.stage_fraction if span.stage.schedule else clock.fraction
+            set_learning_rate(optimiser, learning_rate(settings, fraction, span.stage.schedule))
+        # dropout draws from the global generator: seeded per step, a resumed run repeats it
+        torch.manual_seed(derive(self.seed, "dropout", self.progress.step, distributed.rank()))
+        self.images = len(batch.labelled.case) + (len(batch.unlabelled.case) if batch.unlabelled else 0)
+        updates = self.method.step(batch.to(self.device), clock)
+        self.updates = []
+        while (update := self._next(updates)) is not None:
+            self._apply(update, span.stage)
+            self.updates.append(update)
+
+    def _next(self, updates: Iterator[Update]) -> Update | None:
+        with autocast(self.config.train.precision, self.device):
+            return next(updates, None)
+
+    def _apply(self, update: Update, stage: Stage) -> None:
+        """One optimiser update: backward, averaging, clipping, stepping the groups that take part."""
+        total = 0.0
+        for name, term in update.terms.items():
+            if not torch.isfinite(term):
+                raise FewmaskError(
+                    f"step {self.progress.step}: loss term '{name}' is {term.item()}; "
+                    "lower train.optimiser.lr or set train.precision=fp32"
+                )
+            total = total + update.weights.get(name, 1.0) * term
+        for parameters in self.parameters.values():
+            for parameter in parameters:
+                parameter.grad = None
+        total.backward()
+        for name in update.groups or self.optimisers:
+            if stage.groups is not None and name not in stage.groups:
+                continue
+            distributed.average_gradients(self.parameters[name])
+            nn.utils.clip_grad_norm_(self.parameters[name], self.config.train.clip)
+            self.optimisers[name].step()
+
+    # around the steps
+
+    def _after_step(self) -> None:
+        train, now = self.config.train, time.monotonic()
+        step, steps = self.progress.step, train.steps
+        self.progress.seconds = now - self.clock_started
+        validate = self.validation is not None and (
+            step == steps or step * train.validations // steps > (step - 1) * train.validations // steps
+        )
+        val = self._validate() if validate else None
+        often = steps < 200 or step * 100 // steps > (step - 1) * 100 // steps
+        if distributed.rank() == 0:
+            if val or often or now - self.logged_at > LOG_SECONDS:
+                self._log(val)
+            terms = self.updates[0].terms if self.updates else {}
+            self.meter.advance(note=_note(terms, self.progress.best_dice) if often else "")
+        interrupted = distributed.any_of(self.stopping, self.device)
+        due = distributed.any_of(now - self.saved_at > train.save_minutes * 60, self.device)
+        if validate or interrupted or due:
+            self._save()
+        if interrupted and step < steps:
+            raise Interrupted(f"stopped at step {step} of {steps}; the same command continues")
+
+    def _validate(self) -> dict[str, Any] | None:
+        """Dice of the predictor, and beside it of the pseudo-labels, on val; keeps the model if it is the best."""
+        distributed.share_state(self.method)
+        result = None
+        if distributed.rank() == 0:
+            predictor = self.method.predictor().eval()
+            result = self.validation.dice(predictor)
+            variants = self.method.audit()
+            labels = {name: variants[name] for name in ("raw", "rectified") if name in variants}
+            result["pseudo"] = {
+                name: result["dice"] if _same(variant, predictor) else self.validation.dice(variant.eval())["dice"]
+                for name, variant in labels.items()
+            }
+            if self.progress.best_dice is None or result["dice"] > self.progress.best_dice:
+                self.progress.best_dice, self.progress.best_step = result["dice"], self.progress.step
+                save_model(self._model(), self.run.best)
+            self.method.train()
+        distributed.barrier()
+        return result
+
+    def _log(self, val: Mapping[str, Any] | None) -> None:
+        now = time.monotonic()
+        steps = self.progress.step - self.logged_step
+        rate = steps * self.images / max(now - self.logged_at, 1e-9)
+        entry = {
+            "step": self.progress.step,
+            "stage": next(span.stage.name for span in self.spans if self.progress.step <= span.stop),
+            "seconds": round(self.progress.seconds, 3),
+            "images_per_second": round(rate, 2),
+            "lr": {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()},
+            "terms": {name: float(term) for update in self.updates for name, term in update.terms.items()},
+            "weights": {name: weight for update in self.updates for name, weight in update.weights.items()},
+            "log": {name: float(value) for update in self.updates for name, value in update.log.items()},
+            **({"val": val} if val else {}),
+        }
+        append_log(self.run.log, entry)
+        if self.config.train.tensorboard:
+            self._tensorboard(entry)
+        self.logged_at, self.logged_step = now, self.progress.step
+
+    def _tensorboard(self, entry: Mapping[str, Any]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise SettingsError("train.tensorboard=true needs: pip install fewmask[tensorboard]") from None
+        with SummaryWriter(self.run.root / "tensorboard") as writer:
+            for kind in ("terms", "log", "lr"):
+                for name, value in entry[kind].items():
+                    writer.add_scalar(f"{kind}/{name}", value, entry["step"])
+            if "val" in entry:
+                writer.add_scalar("val/dice", entry["val"]["dice"], entry["step"])
+
+    def _save(self) -> None:
+        distributed.share_state(self.method)
+        if distributed.rank() == 0:
+            save_state(self.run.last / "state.safetensors", self.method, self.optimisers, self.progress)
+            save_model(self._model(), self.run.last)
+        self.saved_at = time.monotonic()
+
+    def _model(self) -> Model:
+        return Model(
+            predictor=self.method.predictor(),
+            labels=self.catalogue.labels,
+            preparation=self.cache.preparation.model_dump(mode="json"),
+            intensity=self.config.plan.intensity,
+            fingerprint=dict(self.fingerprint),
+            patch_size=self.task.patch_size,
+            channels=self.catalogue.channels,
+            planar=self.catalogue.planar,
+            flip=self.config.plan.flip or (),
+            layout=self.catalogue.layout,
+            seed=self.seed,
+            extra={
+                "method": self.config.method["name"],
+                "fewmask": __version__,
+                **asdict(self.progress, dict_factory=_without_seconds),
+            },
+        )
+
+
+def _without_seconds(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A model is a function of data and settings alone: time does not enter it."""
+    return {key: value for key, value in items if key != "seconds"}
+
+
+def _with_flips(views: Views, planned: tuple[int, ...] | None) -> Views:
+    """Views whose weak view mirrors the planned axes, where the method leaves that open."""
+    if views.weak.flip is not None:
+        return views
+    weak = views.weak.model_copy(update={"flip": planned or ()})
+    return Views(weak=weak, strong=views.strong, unlabelled=views.unlabelled)
+
+
+def _same(one: Predictor, other: Predictor) -> bool:
+    """Whether two predictors are the same network with the same weights."""
+    return one.spec == other.spec and all(a is b for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def _note(terms: Mapping[str, torch.Tensor], best: float | None) -> str:
+    parts = [f"{name} {float(term):.3f}" for name, term in terms.items()]
+    return "  ".join([*parts, *([f"best val {best:.3f}"] if best is not None else [])])
+
+
+@contextmanager
+def _stop_signals(trainer: _Trainer) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the loop to save and stop after the step at hand; a second SIGINT stops at once."""
+
+    def ask(number: int, frame: object) -> None:
+        if trainer.stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        trainer.stopping = True
+
+    try:
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where Python has no say over signals
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""Dice on the validation cases during training, on the prepared grid: it chooses the checkpoint, it is not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from fewmask import config
+from fewmask.data.cache import Cache
+from fewmask.data.intensity import Fingerprint
+from fewmask.prediction import predict_prepared
+from fewmask.predictors import Predictor
+
+
+class Validation:
+    """Predicts whole validation cases and compares them with their masks."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        groups: Mapping[str, str],
+        *,
+        names: Sequence[str],
+        patch_size: tuple[int, ...],
+        intensity: str,
+        fingerprint: Fingerprint,
+        flip: tuple[int, ...],
+        settings: config.Predict,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """groups: case -> what its Dice is pooled over: the case itself, or the sequence of a planar frame."""
+        self.cache, self.groups, self.names = cache, groups, names
+        self.patch_size, self.intensity, self.fingerprint = patch_size, intensity, fingerprint
+        self.flip, self.settings, self.device, self.seed = flip, settings, device, seed
+
+    def dice(self, predictor: Predictor) -> dict[str, object]:
+        """{"dice": mean over classes, "per_class": {name: mean over groups}}; background is not counted.
+
+        A class that neither mask nor prediction of a group contains is left out of that group.
+        """
+        counts: dict[str, np.ndarray] = {}
+        for case, group in self.groups.items():
+            counts[group] = counts.get(group, 0) + self._counts(case, predictor)
+        tables = np.stack(list(counts.values()))  # (groups, K - 1, [overlap, predicted, true])
+        sizes = tables[..., 1] + tables[..., 2]
+        scores = np.where(sizes > 0, 2 * tables[..., 0] / np.maximum(sizes, 1), np.nan)
+        per_class = {
+            name: float(np.nanmean(column)) if np.isfinite(column).any() else None
+            for name, column in zip(self.names[1:], scores.T, strict=True)
+        }
+        found = [score for score in per_class.values() if score is not None]
+        return {"dice": float(np.mean(found)) if found else 0.0, "per_class": per_class}
+
+    def _counts(self, case: str, predictor: Predictor) -> np.ndarray:
+        """Voxels (K - 1, 3) of overlap, prediction and truth, per class."""
+        prepared = self.cache.open(case)
+        image = self.cache.normalised(case, self.intensity, self.fingerprint)
+        probabilities = predict_prepared(
+            predictor,
+            image,
+            case=case,
+            dims=len(self.patch_size),
+            patch_size=self.patch_size,
+            settings=self.settings,
+            flip=self.flip,
+            device=self.device,
+            seed=self.seed,
+        )
+        truth = np.asarray(prepared.label)
+        scored = truth != np.iinfo(truth.dtype).max
+        predicted = np.asarray(probabilities).argmax(0)
+        return np.array(
+            [
+                [((predicted == k) & (truth == k)).sum(), ((predicted == k) & scored).sum(), (truth == k).sum()]
+                for k in range(1, len(self.names))
+            ],
+            dtype=np.int64,
+        )
