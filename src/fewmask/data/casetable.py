@@ -1,0 +1,140 @@
+"""Catalogue: the cases of a data set and what they mean; dataset.yaml and cases.csv, which a person may write by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from fewmask.data.formats import read_header
+from fewmask.data.layouts.case_csv import read_cases, write_cases
+from fewmask.data.layouts.companions import read_dataset_yaml
+from fewmask.errors import DataError
+from fewmask.types import Case, LabelSet
+
+CASES = "cases.csv"
+DATASET = "dataset.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """A data set: its cases, checked, and how to read them.
+
+    `channels` are the names of an image's channels; `planar` says that every image is one 2-D picture; `lists` are the
+    layout's own roles (train, val, test, labelled, unlabelled) in their order, maybe none; `findings` is what the user
+    should be told.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    labels: LabelSet
+    planar: bool
+    layout: str
+    cases: tuple[Case, ...]
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+
+    @cached_property
+    def by_id(self) -> dict[str, Case]:
+        """Case id -> case."""
+        return {case.id: case for case in self.cases}
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[Case, ...]]:
+        """Patient (or sequence) -> its cases, both in the order of the cases."""
+        groups: dict[str, list[Case]] = {}
+        for case in self.cases:
+            groups.setdefault(case.patient, []).append(case)
+        return {patient: tuple(cases) for patient, cases in groups.items()}
+
+
+def write_catalogue(catalogue: Catalogue, folder: Path) -> None:
+    """dataset.yaml and cases.csv in `folder`, each whole or not at all; paths relative to it where possible."""
+    content = {
+        "name": catalogue.name,
+        "channels": list(catalogue.channels),
+        "labels": dict(zip(catalogue.labels.names, catalogue.labels.values, strict=True)),
+        "ignore": catalogue.labels.ignore,
+        "planar": catalogue.planar,
+        "layout": catalogue.layout,
+        "lists": {role: list(cases) for role, cases in catalogue.lists.items()},
+        "findings": list(catalogue.findings),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f".{CASES}.part").open("w", newline="", encoding="utf-8") as stream:
+            write_cases(catalogue.cases, stream, folder)
+        with (folder / f".{DATASET}.part").open("w", encoding="utf-8") as stream:
+            yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True, width=120)
+        os.replace(folder / f".{CASES}.part", folder / CASES)
+        os.replace(folder / f".{DATASET}.part", folder / DATASET)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write the catalogue ({error.strerror}); choose another --out") from None
+
+
+def is_catalogue(folder: Path) -> bool:
+    """Whether `folder` holds a cases.csv, and a dataset.yaml that names the classes."""
+    return (folder / CASES).is_file() and bool(read_dataset_yaml(folder / DATASET).get("labels"))
+
+
+def read_catalogue(folder: Path) -> Catalogue:
+    """The catalogue in `folder`.  Masks are neither opened nor looked for.
+
+    Only `labels` and the column `images` are a must; channels and planar come from the first image's header.
+    """
+    for name in (CASES, DATASET):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder}: no {name}, so no catalogue; make one with: fewmask scan DATA --out {folder}")
+    content = read_dataset_yaml(folder / DATASET)
+    if not content.get("labels"):
+        raise DataError(f"{folder / DATASET}: no 'labels'; write for example: labels: {{background: 0, organ: 1}}")
+    cases = read_cases(folder / CASES)
+    channels, planar = content.get("channels"), content.get("planar")
+    if channels is None or planar is None:
+        headers = [read_header(image) for image in cases[0].images]
+        channels = channels or default_channels(sum(header.channels for header in headers))
+        planar = headers[0].grid.shape[0] == 1 if planar is None else planar
+    return Catalogue(
+        name=str(content.get("name") or folder.resolve().name),
+        channels=channels,
+        labels=_label_set(content["labels"], content.get("ignore"), folder / DATASET),
+        planar=bool(planar),
+        layout=str(content.get("layout") or "table"),
+        cases=cases,
+        lists=_checked(content["lists"], cases, folder / DATASET),
+        findings=tuple(map(str, content.get("findings") or ())),
+    )
+
+
+def default_channels(count: int) -> tuple[str, ...]:
+    """Names for channels that have none: image; red, green, blue; channel 0, channel 1, ..."""
+    if count == 3:
+        return ("red", "green", "blue")
+    return ("image",) if count == 1 else tuple(f"channel {index}" for index in range(count))
+
+
+def _label_set(labels: Mapping[str, int], ignore: int | None, path: Path) -> LabelSet:
+    """Classes in the order of the file, the background first."""
+    if len(set(labels.values())) < len(labels) or ignore in labels.values():
+        raise DataError(f"{path}: a value of 'labels' stands for two things; give each class its own value")
+    background = next((name for name in labels if name.lower() == "background"), None)
+    background = background or next((name for name, value in labels.items() if value == 0), None)
+    if background is None:
+        raise DataError(f"{path}: 'labels' has no background; write background: 0")
+    names = (background, *(name for name in labels if name != background))
+    return LabelSet(names=names, values=tuple(labels[name] for name in names), ignore=ignore)
+
+
+def _checked(
+    lists: Mapping[str, tuple[str, ...]], cases: tuple[Case, ...], path: Path
+) -> Mapping[str, tuple[str, ...]]:
+    ids = {case.id for case in cases}
+    for role, entries in lists.items():
+        for entry in entries:
+            if entry not in ids and entry.rpartition(":")[0] not in ids:
+                raise DataError(f"{path}: lists {role}: '{entry}' is no case of {CASES}; correct it")
+    return lists

@@ -1,0 +1,20 @@
+"""Catalogues: opened if there is one, made by a scan if there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewmask.data.casetable import Catalogue, is_catalogue, read_catalogue, write_catalogue
+from fewmask.data.scan import scan
+
+__all__ = ["Catalogue", "open_catalogue", "read_catalogue", "write_catalogue"]
+
+
+def open_catalogue(path: Path, layout: str | None = None, quiet: bool = False) -> Catalogue:
+    """The catalogue in folder `path`, or that of a scan of the data there.
+
+    A cases.csv without the names of the classes is scanned, too.
+    """
+    if layout is None and is_catalogue(path):
+        return read_catalogue(path)
+    return scan(path, layout=layout, quiet=quiet)

@@ -1,0 +1,183 @@
+"""Files that a user puts beside the data: patients.csv, split.json and dataset.yaml.  They overrule what was inferred."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fewmask.config import nearest
+from fewmask.data.formats import stem
+from fewmask.data.layouts.found import Found, some
+from fewmask.errors import DataError
+from fewmask.types import Case
+
+DATASET_KEYS = ("name", "channels", "labels", "ignore", "planar", "layout", "lists", "findings")
+LIST_KEYS = ("train", "val", "test", "labelled", "unlabelled")
+PATIENT_COLUMNS = ("image", "case", "file", "id")
+
+
+def with_companions(found: Found, folder: Path) -> Found:
+    """`found` with what the files in `folder` say."""
+    found = _with_patients(found, folder / "patients.csv")
+    found = _with_split(found, folder / "split.json")
+    return _with_dataset(found, read_dataset_yaml(folder / "dataset.yaml"), folder / "dataset.yaml")
+
+
+def read_dataset_yaml(path: Path) -> dict[str, Any]:
+    """The content of dataset.yaml, `labels` as name -> value with the ignored value apart; {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct it") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected keys {', '.join(DATASET_KEYS)}")
+    for key in content:
+        if key not in DATASET_KEYS:
+            raise DataError(f"{path}: unknown key '{key}'{nearest(str(key), DATASET_KEYS)}")
+    if content.get("labels") is not None:
+        labels = _labels(content["labels"], path)
+        if "ignore" in labels:
+            content.setdefault("ignore", labels.pop("ignore"))
+        content["labels"] = labels
+    if content.get("ignore") is not None:
+        content["ignore"] = _whole(content["ignore"], "ignore", path)
+    if content.get("channels") is not None:
+        channels = content["channels"]
+        content["channels"] = tuple(map(str, channels if isinstance(channels, list) else [channels]))
+    content["lists"] = _lists(content.get("lists") or {}, path)
+    return content
+
+
+def _labels(labels: Any, path: Path) -> dict[str, int]:
+    """`{name: value}`, `{value: name}` or `[name, ...]` -> name -> value."""
+    if isinstance(labels, list):
+        labels = {name: value for value, name in enumerate(labels)}
+    if not isinstance(labels, dict) or not labels:
+        raise DataError(f"{path}: 'labels' must map names to values, for example {{background: 0, organ: 1}}")
+    if all(isinstance(key, int) and isinstance(value, str) for key, value in labels.items()):
+        labels = {name: value for value, name in labels.items()}
+    return {str(name): _whole(value, f"labels {name}", path) for name, value in labels.items()}
+
+
+def _whole(value: Any, key: str, path: Path) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"{path}: {key}: {value!r} is no whole number; write the value that the masks hold")
+    return value
+
+
+def _lists(lists: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    if not isinstance(lists, dict) or not all(isinstance(cases, list) for cases in lists.values()):
+        raise DataError(f"{path}: 'lists' must map a role to a list of cases; roles: {', '.join(LIST_KEYS)}")
+    for role in lists:
+        if role not in LIST_KEYS:
+            raise DataError(f"{path}: lists: unknown role '{role}'{nearest(str(role), LIST_KEYS)}")
+    return {role: tuple(map(str, cases)) for role, cases in lists.items()}
+
+
+def _with_patients(found: Found, path: Path) -> Found:
+    """Patients from patients.csv: columns image (or case) and patient."""
+    if not path.is_file():
+        return found
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in reader]
+            columns = [column.strip().lower() for column in reader.fieldnames or ()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    key = next((column for column in PATIENT_COLUMNS if column in columns), None)
+    if key is None or "patient" not in columns:
+        raise DataError(f"{path}: expected columns image, patient; found {', '.join(columns) or 'none'}")
+    names = _names(found.cases)
+    patients: dict[str, str] = {}
+    unknown: list[str] = []
+    for row in rows:
+        image, patient = (row[key] or "").strip(), (row["patient"] or "").strip()
+        case = names.get(image) or names.get(stem(Path(image)))
+        if not patient:
+            raise DataError(f"{path}: no patient for '{image}'; write one")
+        if case is None:
+            unknown.append(image)
+        elif patients.setdefault(case, patient) != patient:
+            raise DataError(f"{path}: '{image}' has patients {patients[case]} and {patient}; keep one row")
+    findings = list(found.findings)
+    if unknown and not patients:
+        raise DataError(
+            f"{path}: none of its names is an image here (first: {unknown[0]}); write the image's file name"
+        )
+    if unknown:
+        findings.append(f"patients.csv: {len(unknown)} names are no image here: {some(unknown)}")
+    left = [case.id for case in found.cases if case.id not in patients]
+    if left:
+        findings.append(f"patients.csv: {len(left)} images are not in it and keep the inferred patient: {some(left)}")
+    else:
+        findings = [finding for finding in findings if not finding.startswith("all images seem to be of one patient")]
+    cases = tuple(replace(case, patient=patients.get(case.id, case.patient)) for case in found.cases)
+    return replace(found, cases=cases, findings=tuple(findings))
+
+
+def _with_split(found: Found, path: Path) -> Found:
+    """The lists labelled, unlabelled, val and test from a split.json."""
+    if not path.is_file():
+        return found
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); correct it or remove it") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected an object with the lists {', '.join(LIST_KEYS)}")
+    lists = {role: content[role] for role in LIST_KEYS if content.get(role)}
+    return _with_lists(found, _lists(lists, path), path)
+
+
+def _with_dataset(found: Found, content: Mapping[str, Any], path: Path) -> Found:
+    """Name, channels, labels, ignored value and lists from dataset.yaml."""
+    if not content:
+        return found
+    found = _with_lists(found, content["lists"], path)
+    return replace(
+        found,
+        name=str(content.get("name") or found.name),
+        channels=content.get("channels") or found.channels,
+        names=content.get("labels") or found.names,
+        ignore=found.ignore if content.get("ignore") is None else content["ignore"],
+    )
+
+
+def _with_lists(found: Found, lists: Mapping[str, tuple[str, ...]], path: Path) -> Found:
+    """The lists in place of the layout's own ones of the same roles; DataError where an entry is no case."""
+    if not lists:
+        return found
+    names = _names(found.cases)
+
+    def known(entry: str) -> str:
+        case, colon, index = entry.rpartition(":")
+        if colon and index.isdecimal() and case in names:
+            return f"{names[case]}:{index}"
+        if entry not in names:
+            raise DataError(f"{path}: '{entry}' is no case here{nearest(entry, names)}")
+        return names[entry]
+
+    read = {role: tuple(known(entry) for entry in entries) for role, entries in lists.items()}
+    return replace(found, lists={**found.lists, **read})
+
+
+def _names(cases: tuple[Case, ...]) -> dict[str, str]:
+    """Every name by which a user may call a case -> its id: the id, and the image's name where no two share it."""
+    names: dict[str, str] = {}
+    shared: set[str] = set()
+    for case in cases:
+        name = stem(case.images[0])
+        if name in names:
+            shared.add(name)
+        names[name] = case.id
+    return {name: id_ for name, id_ in names.items() if name not in shared} | {case.id: case.id for case in cases}
