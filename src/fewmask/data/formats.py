@@ -191,7 +191,7 @@ def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> N
 
 
 def write_volume(path: Path, array: np.ndarray, grid: Grid, like: Path | None) -> None:
-    """array (D, H, W) or (K, D, H, W) float32 in native order -> NIfTI with K as its last axis, atomically."""
+    """array (D, H, W) or (K, D, H, W) in native order -> NIfTI of its type with K as the last axis, atomically."""
     ending = suffix(path)
     if READERS.get(ending) is not nifti:
         raise DataError(f"{path}: volumes are written as .nii.gz or .nii")
@@ -208,6 +208,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content appears under `path` only when it is complete and on disk."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as stream:
                 yield stream

@@ -38,9 +38,8 @@ SLACK = 2**20
 SINGULAR = 1e-4
 """Volume of a voxel over the product of its sides below which an affine counts as not invertible."""
 LABEL_INTENT = 1002
-COPIED = ("xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
-    f"{kind}_{axis}" for kind, axes in (("quatern", "bcd"), ("qoffset", "xyz")) for axis in axes
-)
+COPIED = ("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
+COPIED += ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
 """Header fields that, with pixdim[:4], make the geometry of a file."""
 
 RawHeader = nib.Nifti1Header | nib.Nifti2Header
