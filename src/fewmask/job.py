@@ -14,8 +14,7 @@ from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
 from fewmask.prediction import predict
-from fewmask.progress import say
-from fewmask.report import write_report
+from fewmask.report import report as write_report
 from fewmask.runs import Run
 from fewmask.training import distributed, trainer
 from fewmask.training.machine import choose_device
@@ -128,5 +127,4 @@ def _evaluate(
     path = out / "summary.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
-    say(f"evaluate: {len(ids)} {role} cases in {predictions}", order.quiet)
-    return evaluate(predictions, catalogue, out, ids, split=role)
+    return evaluate(predictions, catalogue, out, ids, split=role, quiet=order.quiet)

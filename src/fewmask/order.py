@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, wr
 from fewmask.data.prepare import prepare
 from fewmask.data.splits import check_split, make_split, read_split, write_split
 from fewmask.errors import OutOfMemory, SettingsError
-from fewmask.plan import Planned, make_plan, plan_rank
+from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.resolution import Request
 from fewmask.runs import Run, atomic_write
@@ -101,7 +101,7 @@ def make_ready(order: Order, run: Run) -> Ready:
     if (run.catalogue / "dataset.yaml").exists():
         catalogue = read_catalogue(run.catalogue)
     else:
-        catalogue = open_catalogue(order.data, order.layout)
+        catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
         for finding in catalogue.findings:
             say(f"scan: {finding}", order.quiet)
         write_catalogue(catalogue, run.catalogue)
@@ -122,14 +122,26 @@ def preparation_for(catalogue: Catalogue, plan: config.Plan) -> Preparation:
     )
 
 
-def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> tuple[Config, Planned]:
-    """The settings with nothing left open, and the plan in them with its reasons."""
+def prepare_cache(order: Order) -> Cache:
+    """Scan, split, plan and prepare without a run: a cache that any run with the same plan finds complete."""
+    catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
+    split = read_split(order.split)
+    check_split(split, catalogue)
+    preparation = preparation_for(catalogue, plan_settings(order, catalogue, split).plan)
+    return prepare(catalogue, split, preparation, order.cache, quiet=order.quiet)
+
+
+def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
+    """The settings with nothing left open; says each choice of the plan and its reason."""
     wanted = resolution.resolve(order.request).config.plan
     rank = plan_rank(catalogue, split, wanted, order.device)
     resolved = resolution.resolve(order.request, rank.tier, rank.dims)
     plan = resolved.config.plan
     planned = make_plan(catalogue, split, rank, plan, resolved.came_from("plan.size"), resolved.fixed())
-    return resolved.config.model_copy(update={"plan": planned.settings}), planned
+    for name, value, reason in planned.reasons:
+        shown = list(value) if isinstance(value, tuple) else value
+        say(f"plan: {name}={shown}  ({reason})", order.quiet)
+    return resolved.config.model_copy(update={"plan": planned.settings})
 
 
 def split_for(order: Order, catalogue: Catalogue, run: Run) -> Split:
@@ -174,9 +186,52 @@ def _settings(order: Order, run: Run, catalogue: Catalogue, split: Split) -> Con
     if run.config.exists():
         values = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         return config.validated(Config, values, where=str(run.config))
-    settings, planned = plan_settings(order, catalogue, split)
-    for name, value, reason in planned.reasons:
-        shown = list(value) if isinstance(value, tuple) else value
-        say(f"plan: {name}={shown}  ({reason})", order.quiet)
+    settings = plan_settings(order, catalogue, split)
     atomic_write(run.config, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     return settings
+
+
+def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:
+    """The catalogue with `patient` or `site` as the unit that no role divides."""
+    if group == "patient":
+        return catalogue
+    if group != "site":
+        raise SettingsError(f"--group {group}: choose patient or site")
+    nameless = next((case.id for case in catalogue.cases if not case.site), None)
+    if nameless is not None:
+        raise SettingsError(f"--group site: case {nameless} has no site; fill that column of cases.csv")
+    return replace(catalogue, cases=tuple(replace(case, patient=case.site) for case in catalogue.cases))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Which predictions are to be evaluated.  ids None: all that have a reference."""
+
+    folder: Path
+    ids: tuple[str, ...] | None
+    role: str
+
+
+def chosen_cases(predictions: Path, role: str | None) -> Chosen:
+    """The cases of a role by the split.json of the run that `predictions` is or lies in.
+
+    role None: test, else val; all cases where there is no split.json.  Raises SettingsError for a role that cannot be
+    looked up.
+    """
+    run = Run(predictions)
+    folder = run.predictions if run.split.is_file() else predictions
+    if folder == predictions:
+        run = Run(predictions.absolute().parent)
+    if not run.split.is_file():
+        if role is not None:
+            raise SettingsError(f"--split {role}: no split.json beside {predictions}; leave --split out to score all")
+        return Chosen(folder=folder, ids=None, role="all")
+    split = read_split(run.split)
+    roles = {"test": split.test, "val": split.val, "unlabelled": split.unlabelled}
+    if role is None:
+        role = next((name for name, ids in roles.items() if ids), "test")
+    if role not in roles:
+        raise SettingsError(f"--split {role}: choose test, val or unlabelled")
+    if not roles[role]:
+        raise SettingsError(f"--split {role}: that role is empty in {run.split}")
+    return Chosen(folder=folder, ids=roles[role], role=role)

@@ -1,0 +1,174 @@
+"""scan, train, predict, evaluate and run: what the commands do, for Python; imported when first used.
+
+Errors are those of the command line: SettingsError, DataError, OutOfMemory and Interrupted of fewmask.errors, all
+ValueErrors whose message names the thing, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewmask import config, job, prediction
+from fewmask.data.catalogue import Catalogue, open_catalogue, write_catalogue
+from fewmask.evaluation import evaluate as score
+from fewmask.job import Outcome
+from fewmask.order import Order
+from fewmask.resolution import Request
+from fewmask.runs import Run
+
+StrPath = str | Path
+
+
+def scan(data: StrPath, out: StrPath | None = None, *, layout: str | None = None) -> Catalogue:
+    """Recognise the layout of `data`, check every file, and return the catalogue; also written to `out` if given.
+
+    layout: the name of one, where it is not to be recognised.  Raises DataError naming the file, what is wrong and the
+    remedy.
+    """
+    catalogue = open_catalogue(Path(data), layout)
+    if out is not None:
+        write_catalogue(catalogue, Path(out))
+    return catalogue
+
+
+def run(
+    data: StrPath,
+    out: StrPath,
+    *,
+    method: str | None = None,
+    labelled: str | int | None = None,
+    exemplar: str | None = None,
+    val: str | int | None = None,
+    test: str | int | None = None,
+    split: StrPath | None = None,
+    recipes: Sequence[str] = (),
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    cache: StrPath | None = None,
+    layout: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Outcome:
+    """The whole job: masks for every case that is not labelled, a model, metrics and a report in `out`.
+
+    labelled: how many patients (3, "10%") or a file that lists cases; None: every case with a mask.  settings: nested
+    values or `key=value` texts.  The same call continues where an earlier one stopped.
+    """
+    order = _order(data, method, labelled, exemplar, val, test, split, recipes, settings, cache, layout, device, quiet)
+    return job.run(order, Path(out))
+
+
+def train(
+    data: StrPath,
+    out: StrPath,
+    *,
+    method: str | None = None,
+    labelled: str | int | None = None,
+    exemplar: str | None = None,
+    val: str | int | None = None,
+    test: str | int | None = None,
+    split: StrPath | None = None,
+    recipes: Sequence[str] = (),
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    cache: StrPath | None = None,
+    layout: str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train into `out`; the model is the returned run's `.model`.  Arguments as in `run`.
+
+    resume: continue what `out` holds; without it a folder that holds a run is refused.
+    """
+    order = _order(data, method, labelled, exemplar, val, test, split, recipes, settings, cache, layout, device, quiet)
+    return job.train(order, Path(out), resume)
+
+
+def predict(
+    model: StrPath,
+    inputs: StrPath | Sequence[StrPath],
+    out: StrPath,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    samples: int = 1,
+    format: str | None = None,
+    flips: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> list[Path]:
+    """Masks of `inputs` (files, folders or catalogues) in `out`, on the grid of each image; returns their paths.
+
+    model: a run folder or a model folder.  probabilities, uncertainty: also write each class's probability and the
+    entropy.  samples: predictions to average where the model draws at random.  No mask is opened; masks that are there
+    already are kept.
+    """
+    several = [inputs] if isinstance(inputs, str | Path) else inputs
+    inside = Run(Path(model)).model
+    return prediction.predict(
+        inside if inside.is_dir() else Path(model),
+        [Path(entry) for entry in several],
+        Path(out),
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        samples=samples,
+        format=format,
+        settings=config.Predict(flips=flips),
+        device=device,
+        quiet=quiet,
+    )
+
+
+def evaluate(
+    predictions: StrPath,
+    reference: Catalogue | StrPath,
+    out: StrPath,
+    *,
+    cases: Sequence[str] | None = None,
+    split: str = "test",
+    protocol: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare masks with reference masks; writes metrics.csv and summary.json to `out` and returns the summary.
+
+    cases: ids, None for all with a mask; split: what they are called in the summary.  A missing prediction is a
+    DataError.
+    """
+    reference = reference if isinstance(reference, Catalogue) else Path(reference)
+    return score(Path(predictions), reference, Path(out), cases, split, protocol, quiet)
+
+
+def _order(
+    data: StrPath,
+    method: str | None,
+    labelled: str | int | None,
+    exemplar: str | None,
+    val: str | int | None,
+    test: str | int | None,
+    split: StrPath | None,
+    recipes: Sequence[str],
+    settings: Mapping[str, Any] | Sequence[str],
+    cache: StrPath | None,
+    layout: str | None,
+    device: str,
+    quiet: bool,
+) -> Order:
+    nested = settings if isinstance(settings, Mapping) else config.parse_assignments(settings)
+    return Order(
+        data=Path(data),
+        request=Request(method=method, recipes=tuple(recipes), settings=nested),
+        labelled=_text(labelled),
+        exemplar=exemplar,
+        val=_text(val),
+        test=_text(test),
+        split=None if split is None else Path(split),
+        layout=layout,
+        cache=None if cache is None else Path(cache),
+        device=device,
+        quiet=quiet,
+    )
+
+
+def _text(count: str | int | None) -> str | None:
+    return None if count is None else str(count)

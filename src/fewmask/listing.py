@@ -1,0 +1,155 @@
+"""What commands print: rows for --json and aligned text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewmask import config
+
+if TYPE_CHECKING:
+    from fewmask.data.catalogue import Catalogue
+    from fewmask.job import Outcome
+    from fewmask.types import Split
+
+ROLES = ("labelled", "unlabelled", "val", "test")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Columns of text under their names; "" without rows."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    lines = [names, *([_text(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_text(entry) for entry in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def method_rows() -> list[dict[str, str]]:
+    """One row a method, from the recipes' headers; needs no torch."""
+    recipes = [config.load_recipe(name) for name in config.recipe_names()]
+    return [
+        {"name": recipe.name, "title": about.title, "paper": about.paper, "needs": about.needs}
+        for recipe in recipes
+        if (about := recipe.about).kind == "method"
+    ]
+
+
+def setting_rows(recipe: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every setting that a run with this recipe would have: key, value, source."""
+    from fewmask import resolution  # learns the methods' defaults, for which torch is imported
+
+    request = resolution.Request(recipes=(recipe,), settings=settings)
+    plan = resolution.resolve(request).config.plan
+    tier = None if plan.tier == "auto" else plan.tier
+    resolved = resolution.resolve(request, tier, plan.dims)
+    values = resolution.flat(resolved.config.model_dump(mode="json"))
+    return [{"key": key, "value": value, "from": resolved.came_from(key)} for key, value in values.items()]
+
+
+def catalogue_json(catalogue: Catalogue) -> dict[str, Any]:
+    """The catalogue in numbers and names."""
+    labels = catalogue.labels
+    return {
+        "name": catalogue.name,
+        "layout": catalogue.layout,
+        "planar": catalogue.planar,
+        "channels": list(catalogue.channels),
+        "labels": dict(zip(labels.names, labels.values, strict=True)),
+        "ignore": labels.ignore,
+        "cases": len(catalogue.cases),
+        "patients": len({case.patient for case in catalogue.cases}),
+        "with_mask": sum(case.label is not None for case in catalogue.cases),
+        "lists": {name: len(members) for name, members in catalogue.lists.items()},
+        "findings": list(catalogue.findings),
+    }
+
+
+def catalogue_text(catalogue: Catalogue, folder: Path) -> str:
+    """What was inferred, for people."""
+    values = catalogue_json(catalogue)
+    labels = ", ".join(f"{value} {name}" for name, value in values["labels"].items())
+    ignored = "" if values["ignore"] is None else f"; {values['ignore']} is ignored"
+    lines = [
+        f"layout    {values['layout']}",
+        f"cases     {values['cases']} of {values['patients']} patients, {values['with_mask']} with a mask",
+        f"channels  {', '.join(values['channels'])}",
+        f"labels    {labels}{ignored}",
+    ]
+    if values["lists"]:
+        lines.append("lists     " + ", ".join(f"{name} {count}" for name, count in values["lists"].items()))
+    lines += [f"note      {finding}" for finding in values["findings"]]
+    return "\n".join([*lines, f"catalogue {folder}"])
+
+
+def split_json(split: Split, catalogue: Catalogue) -> dict[str, Any]:
+    """Cases and patients of each role."""
+    members = {role: _cases(split, role) for role in ROLES}
+    return {
+        role: {"cases": len(ids), "patients": len({catalogue.by_id[case].patient for case in ids})}
+        for role, ids in members.items()
+    }
+
+
+def split_text(split: Split, catalogue: Catalogue, path: Path) -> str:
+    """Who plays which role, for people."""
+    rows = [{"role": role, **counts} for role, counts in split_json(split, catalogue).items()]
+    return f"{table(rows)}\nlabelled: {', '.join(split.labelled)}\n{path}"
+
+
+def _cases(split: Split, role: str) -> Sequence[str]:
+    return tuple(split.labelled_slices) if role == "labelled" else getattr(split, role)
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Where everything lies and how good it is."""
+    return {
+        "run": str(outcome.run.root),
+        "model": str(outcome.run.model),
+        "predictions": [str(path) for path in outcome.predictions],
+        "report": str(outcome.report),
+        "summaries": dict(outcome.summaries),
+    }
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """The same for people."""
+    parts = [f"{role}\n{summary_text(summary)}\n" for role, summary in outcome.summaries.items()]
+    if not parts:
+        parts = ["No case outside training has a mask, so nothing could be measured.\n"]
+    run = outcome.run
+    ends = [("masks", f"{run.predictions}  ({len(outcome.predictions)} cases)"), ("model", run.model)]
+    ends += [("report", outcome.report), ("next", f"fewmask predict {run.root} IMAGES --out DIR")]
+    return "\n".join(parts) + "\n" + "\n".join(f"{name:<7} {value}" for name, value in ends)
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """summary.json as a table: a row for all classes together and one for each."""
+    columns = [name for name, value in summary.items() if isinstance(value, Mapping) and "mean" in value]
+    rows = [{"class": "all", **{name: _interval(summary[name]) for name in columns}}]
+    for name, values in summary["per_class"].items():
+        rows.append({"class": name, **{column: _interval(values[column]) for column in columns}})
+    notes = ", ".join(
+        f"{summary[note]} {note.replace('_', ' ')}" for note in ("missed", "hallucinated") if summary[note]
+    )
+    return table(rows) + f"\n{summary['cases']} cases, split {summary['split']}" + (f", {notes}" if notes else "")
+
+
+def _interval(value: Mapping[str, Any] | None) -> str:
+    """`0.812 [0.79, 0.84]`, the interval where there is one."""
+    if value is None or value.get("mean") is None:
+        return "-"
+    if value.get("low") is None:
+        return f"{value['mean']:.3f}"
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
