@@ -1,7 +1,259 @@
-"""Predictor + case -> mask on the native grid."""
+"""Model + images -> masks on the native grid, with the raw values of the user's own data set.  No mask is opened."""
 
 from __future__ import annotations
 
-from fewmask.windows import predict_prepared
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["predict_prepared"]
+import numpy as np
+import torch
+
+from fewmask.config import Predict, nearest, validated
+from fewmask.data import formats, intensity
+from fewmask.data.cache import Preparation
+from fewmask.data.grid import Grid
+from fewmask.data.prepare import compact, prepare_image, prepared_geometry
+from fewmask.errors import DataError, OutOfMemory, SettingsError
+from fewmask.inputs import input_cases
+from fewmask.memory import Estimate, check_memory, estimate
+from fewmask.predictors import Model, load_model, model_hash
+from fewmask.progress import say, track
+from fewmask.record import Record
+from fewmask.restore import native_rows
+from fewmask.types import Case
+from fewmask.windows import Windows, case_seed, evaluating, predict_prepared
+
+__all__ = ["FORMATS", "Prediction", "predict", "predict_case", "predict_prepared"]
+
+FORMATS = {"nifti": ".nii.gz", "png": ".png"}
+"""Format of masks -> suffix."""
+RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What was found of one case, all in native order on `grid`.
+
+    mask (D, H, W): raw values of the data set; probabilities (K, D, H, W) float32 and entropy (D, H, W) float32 in
+    [0, 1] (that of equal probabilities is 1), None unless asked for.
+    """
+
+    mask: np.ndarray
+    grid: Grid
+    probabilities: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+
+def predict_case(
+    model: Model,
+    case: Case,
+    *,
+    settings: Predict,
+    device: torch.device | str = "cpu",
+    samples: int = 1,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    scratch: Path | None = None,
+) -> Prediction:
+    """Read, prepare, predict and bring back one case.  Its label is not looked at.
+
+    samples: predictions that are averaged, where the predictor draws at random; scratch: folder for the array of
+    probabilities, which is as large as the result, None: in memory.  Raises DataError, OutOfMemory.
+    """
+    preparation = validated(Preparation, model.preparation, where="preparation")
+    need = estimate_case(model, case, preparation, settings, uncertainty)
+    check_memory(case.id, need, settings.batch)
+    with _memory_errors(case.id, settings.batch):
+        image, grid = formats.read_case_image(case)
+        try:
+            prepared, turn, prepared_grid = prepare_image(image, grid, preparation)
+        except DataError as error:
+            raise DataError(f"{case.id}: {error}") from None
+        del image
+        statistics = intensity.case_statistics(prepared)
+        stored, scale = compact(prepared)  # what training saw: the cache's rounding included
+        prepared = stored.astype(np.float32) * np.float32(scale)
+        prepared = intensity.normalise(prepared, model.intensity, statistics, model.fingerprint)
+        del stored
+        windows = Windows(
+            model.predictor,
+            patch_size=model.patch_size,
+            settings=settings,
+            flip=model.flip,
+            device=device,
+            seed=case_seed(model.seed, case.id),
+            samples=samples,
+        )
+        oriented = turn.apply_grid(grid).shape
+        classes = np.empty(oriented, np.uint8 if len(model.labels) <= 255 else np.uint16)
+        entropy = np.empty(oriented, np.float32) if uncertainty else None
+        kept = _array((len(model.labels), *oriented), scratch) if probabilities else None
+        with evaluating(model.predictor, device), torch.no_grad():
+            rows = native_rows(windows.blocks(prepared, need.whole), prepared_grid.shape[0], oriented)
+            for index, row in enumerate(rows):
+                classes[index] = row.argmax(0).numpy()
+                if entropy is not None:
+                    entropy[index] = _entropy(row).numpy()
+                if kept is not None:
+                    kept[:, index] = row.numpy()
+        return Prediction(
+            mask=formats.decode_mask(turn.undo(classes), model.labels),
+            grid=grid,
+            probabilities=None if kept is None else turn.undo(kept),
+            entropy=None if entropy is None else turn.undo(entropy),
+        )
+
+
+def estimate_case(
+    model: Model, case: Case, preparation: Preparation, settings: Predict, uncertainty: bool = False
+) -> Estimate:
+    """What `predict_case` will hold, from the header of the case's image."""
+    header = formats.read_header(case.images[0])
+    try:
+        turn, prepared = prepared_geometry(header.grid, preparation)
+    except DataError as error:
+        raise DataError(f"{case.id}: {error}") from None
+    return estimate(
+        native=turn.apply_grid(header.grid).shape,
+        prepared=prepared.shape,
+        channels=preparation.channels,
+        classes=len(model.labels),
+        patch_size=model.patch_size,
+        batch=settings.batch,
+        width=model.predictor.width,
+        maps=uncertainty,
+    )
+
+
+def predict(
+    model_folder: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    samples: int = 1,
+    format: str | None = None,
+    settings: Predict | None = None,
+    device: torch.device | str = "auto",
+    quiet: bool = False,
+    cases: Sequence[Case] | None = None,
+) -> list[Path]:
+    """Write the mask of every case to `out`/<id>.nii.gz or .png and return their paths.
+
+    inputs: files, folders, data sets or catalogues; cases: given directly instead.  probabilities and uncertainty also
+    write out/probabilities/<id>.nii.gz (classes last) and out/uncertainty/<id>.nii.gz.  format: a key of FORMATS, None:
+    PNG for pictures, else NIfTI.  What the same model wrote before with the same settings from the same files is kept.
+    Raises SettingsError, DataError, OutOfMemory.
+    """
+    settings = settings or Predict()
+    if format is not None and format not in FORMATS:
+        raise SettingsError(f"--format {format}{nearest(format, FORMATS)}")
+    if samples < 1:
+        raise SettingsError(f"--samples {samples}: at least 1")
+    device = _device(device)
+    model = load_model(model_folder)
+    chosen = input_cases(inputs, model.channels) if cases is None else list(cases)
+    names = {case.id: _files(case, format, probabilities, uncertainty) for case in chosen}
+    key = {"model": model_hash(model_folder), "flips": settings.flips, "overlap": settings.overlap, "samples": samples}
+    _make_folders(out, probabilities, uncertainty)
+    record = Record(out, key)
+    due = [case for case in chosen if not record.finished(case, names[case.id])]
+    if due:
+        say(_announcement(model, due, len(chosen), settings, uncertainty), quiet)
+    for case in track(due, "predict", len(due), quiet=quiet):
+        record.begin(case, names[case.id])
+        found = predict_case(
+            model,
+            case,
+            settings=settings,
+            device=device,
+            samples=samples,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            scratch=out,
+        )
+        like = case.images[0]
+        if probabilities:
+            formats.write_volume(out / names[case.id]["probabilities"], found.probabilities, found.grid, like)
+        if uncertainty:
+            formats.write_volume(out / names[case.id]["uncertainty"], found.entropy, found.grid, like)
+        formats.write_mask(out / names[case.id]["mask"], found.mask, found.grid, like)
+        record.finish(case, names[case.id])
+    return [out / names[case.id]["mask"] for case in chosen]
+
+
+def _files(case: Case, format: str | None, probabilities: bool, uncertainty: bool) -> dict[str, str]:
+    """What is written for a case: kind -> path within the output folder."""
+    picture = formats.suffix(case.images[0]) in RASTER
+    ending = FORMATS[format or ("png" if picture else "nifti")]
+    if ending == ".png" and not picture and formats.read_header(case.images[0]).grid.shape[0] != 1:
+        shape = formats.read_header(case.images[0]).grid.shape
+        raise SettingsError(f"--format png: {case.id} has shape {shape}, a picture holds one slice; use nifti")
+    files = {"mask": f"{case.id}{ending}"}
+    if probabilities:
+        files["probabilities"] = f"probabilities/{case.id}.nii.gz"
+    if uncertainty:
+        files["uncertainty"] = f"uncertainty/{case.id}.nii.gz"
+    return files
+
+
+def _announcement(model: Model, due: Sequence[Case], total: int, settings: Predict, uncertainty: bool) -> str:
+    """One line on what is to come, after the largest case was found to fit."""
+    preparation = validated(Preparation, model.preparation, where="preparation")
+    needs = [(estimate_case(model, case, preparation, settings, uncertainty), case.id) for case in due]
+    need, largest = max(needs, key=lambda pair: pair[0].peak)
+    check_memory(largest, need, settings.batch)
+    shape = formats.read_header(next(case for case in due if case.id == largest).images[0]).grid.shape
+    return (
+        f"predict: {len(due)} of {total} cases; the largest, {largest} ({' x '.join(map(str, shape))}), "
+        f"takes about {need.peak / 1e9:.2f} GB of memory"
+    )
+
+
+def _make_folders(out: Path, probabilities: bool, uncertainty: bool) -> None:
+    wanted = [out, *([out / "probabilities"] if probabilities else []), *([out / "uncertainty"] if uncertainty else [])]
+    try:
+        for folder in wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def _entropy(row: torch.Tensor) -> torch.Tensor:
+    """Shannon entropy of row (K, H, W) over classes, relative to that of equal probabilities."""
+    return torch.special.entr(row).sum(0).clamp_min(0) / np.log(max(len(row), 2))
+
+
+def _array(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
+    """A float32 array; in `scratch` a nameless file, gone when it is no longer used or the process is killed."""
+    if scratch is None:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _device(name: torch.device | str) -> torch.device:
+    """auto: CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N") from None
+
+
+@contextmanager
+def _memory_errors(name: str, batch: int) -> Iterator[None]:
+    """Turn what torch and numpy raise when memory is full into OutOfMemory."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise OutOfMemory(f"{name}: memory is full; lower predict.batch ({batch})") from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"{name}: memory is full; lower predict.batch ({batch})") from None

@@ -31,6 +31,11 @@ class Predictor(nn.Module, ABC):
     """Whether the seed matters: then `--samples` averages over several."""
 
     @property
+    def width(self) -> int:
+        """Channels of the widest finest-level feature, by which memory is estimated."""
+        return 16
+
+    @property
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """JSON from which `build_predictor` makes the same networks anew, with fresh weights."""
@@ -55,6 +60,10 @@ class SegmenterPredictor(Predictor):
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
+
+    @property
+    def width(self) -> int:
+        return self.segmenter.encoder_channels[0]
 
     @property
     def spec(self) -> dict[str, Any]:
