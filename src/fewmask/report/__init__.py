@@ -1,0 +1,32 @@
+"""Run folders -> one self-contained HTML file: what was learned from what, how well, how it looks, how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewmask.data.catalogue import Catalogue
+from fewmask.errors import SettingsError
+from fewmask.report.comparison import compared
+from fewmask.report.page import page
+from fewmask.report.record import read_records
+from fewmask.report.single import single
+from fewmask.runs import atomic_write
+
+
+def report(runs: Sequence[Path], out: Path, catalogue: Catalogue | None = None) -> Path:
+    """Write the report of one or several run folders to `out`, and return that path.
+
+    catalogue: for runs that hold none of their own; without either there are no pictures.  Masks of unlabelled cases
+    are never opened.  Raises DataError where a folder is no run or one of its files is broken.
+    """
+    if not runs:
+        raise SettingsError("report: no run folder given; name at least one")
+    records = read_records([Path(run) for run in runs], catalogue)
+    title = records[0].catalogue.name if records[0].catalogue else records[0].name
+    content = single(records[0]) if len(records) == 1 else compared(records)
+    try:
+        atomic_write(Path(out), page(f"{title} – fewmask report", *content))
+    except OSError as error:
+        raise SettingsError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
+    return Path(out)

@@ -1,0 +1,173 @@
+"""Cases to look at: what was learned from, the best, median and worst scored, and some that nobody has labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewmask.data import formats
+from fewmask.data.grid import Grid, orientation
+from fewmask.errors import DataError
+from fewmask.overlays import Panel, case_panels
+from fewmask.report.page import Content, Markup, element, picture
+from fewmask.report.record import Evaluation, Record
+from fewmask.types import Case, LabelSet
+
+SLICES = 5
+"""Pictures of one stack of slices."""
+ROOMY, TIGHT = 50, 100
+"""Up to so many pictures are drawn large, and middling; more are drawn small, which keeps the page under 5 MB."""
+STACKED_RATIO = 3.0
+"""Spacing ratio over which a volume is shown as slices where the run does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A case to show.  Its role decides whether its reference may be opened: labelled, val and test only."""
+
+    case: str
+    role: str
+    heading: str
+
+
+def labelled_choices(record: Record, most: int = 3) -> list[Choice]:
+    """The first labelled cases."""
+    return [Choice(case=case, role="labelled", heading="labelled") for case in record.role("labelled")[:most]]
+
+
+def scored_choices(record: Record, evaluation: Evaluation) -> list[Choice]:
+    """Best, median and worst case of an evaluation; fewer where it has fewer."""
+    return ranked_choices(evaluation.ranking, evaluation.split, record.role(evaluation.split))
+
+
+def ranked_choices(
+    ranking: Sequence[tuple[str, float]], role: str, members: Sequence[str], score: str = "Dice"
+) -> list[Choice]:
+    """Best, median and worst of (case, Dice) from worst to best, of those that are members of the role."""
+    members = set(members)
+    ranking = [entry for entry in ranking if entry[0] in members]
+    if not ranking:
+        return []
+    places = {len(ranking) - 1: "best", len(ranking) // 2: "median", 0: "worst"}
+    if len(ranking) < 3:
+        places = {len(ranking) - 1: "best", 0: "worst"} if len(ranking) == 2 else {0: "only case"}
+    return [
+        Choice(case=ranking[place][0], role=role, heading=f"{word}, {score} {ranking[place][1]:.3f}")
+        for place, word in places.items()
+    ]
+
+
+def unlabelled_choices(record: Record, most: int = 4) -> list[Choice]:
+    """Cases spread evenly over the unlabelled ones that have a prediction: chosen by place, not by quality."""
+    cases = [case for case in record.role("unlabelled") if prediction_path(record, case) is not None]
+    places = sorted({round(float(place)) for place in np.linspace(0, len(cases) - 1, min(most, len(cases)))})
+    return [Choice(case=cases[place], role="unlabelled", heading="prediction only") for place in places if cases]
+
+
+def panel_side(pictures: int) -> int:
+    """The longest side in pixels of each of so many pictures."""
+    return 256 if pictures <= ROOMY else 200 if pictures <= TIGHT else 144
+
+
+def is_stack(record: Record, grid: Grid) -> bool:
+    """Whether a case is looked at slice by slice: as the run did it, else by its spacing."""
+    dims = record.config.get("plan", {}).get("dims")
+    if grid.planar or dims in (2, 3):
+        return grid.planar or dims == 2
+    return grid.spacing_mm is None or max(grid.spacing_mm) / min(grid.spacing_mm) > STACKED_RATIO
+
+
+def pictures_of(record: Record) -> int:
+    """How many pictures one case of the run takes, at most."""
+    if record.catalogue is None or record.catalogue.planar:
+        return 1
+    return 3 if record.config.get("plan", {}).get("dims") == 3 else SLICES
+
+
+def show(record: Record, choice: Choice, side: int, title: Content = None) -> Markup:
+    """The pictures of a case with its name; a line of text instead where its files cannot be read."""
+    try:
+        panels = _panels(record, choice, side)
+    except (DataError, OSError) as error:
+        drawn: Content = element("p", f"No picture: {error}", class_="note")
+    else:
+        drawn = element("div", [_figure(panel, choice) for panel in panels], class_="panels")
+    heading = title or [element("strong", choice.case), " ", element("span", choice.heading, class_="quiet")]
+    return element("div", element("h4", heading), drawn, class_="case")
+
+
+def _figure(panel: Panel, choice: Choice) -> Markup:
+    alt = f"{choice.case}, {panel.caption}" if panel.caption else choice.case
+    caption = element("figcaption", panel.caption) if panel.caption else None
+    return element("figure", picture(panel.png, alt, loading="lazy"), caption)
+
+
+def _panels(record: Record, choice: Choice, side: int) -> list[Panel]:
+    case = record.catalogue.by_id.get(choice.case) if record.catalogue else None
+    if case is None:
+        raise DataError("the catalogue of the run is not at hand or does not hold this case")
+    image, grid = formats.read_case_image(case)
+    labels = record.catalogue.labels
+    stack = is_stack(record, grid)
+    turn = orientation(grid, slices=stack)
+    masks = []
+    predicted = None if choice.role == "labelled" else prediction_path(record, case.id)
+    for path in (predicted, _reference_path(case, choice.role)):
+        if path is None:
+            masks.append(None)
+            continue
+        mask = _classes(path, labels)
+        if mask.shape != grid.shape:
+            raise DataError(f"{path}: mask {mask.shape} and image {grid.shape} differ in shape; predict again")
+        masks.append(turn.apply(mask))
+    oriented = turn.apply_grid(grid)
+    prediction, reference = masks
+    if choice.role == "labelled" and reference is not None:
+        reference = _labelled_part(record, case.id, reference)
+    return case_panels(
+        turn.apply(image),
+        prediction,
+        reference,
+        stack=stack,
+        spacing=oriented.spacing_mm or (1.0, 1.0, 1.0),
+        directions=None if oriented.affine is None or grid.planar else oriented.affine[:3, :3],
+        count=SLICES,
+        side=side,
+    )
+
+
+def _classes(path: Path, labels: LabelSet) -> np.ndarray:
+    """(D, H, W) class indices of a mask file; what is to be ignored counts as background, so it is not drawn."""
+    mask = formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
+    return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)
+
+
+def _labelled_part(record: Record, case: str, reference: np.ndarray) -> np.ndarray:
+    """Only the slices that were labelled for training: the others of `case:slice` stay unseen."""
+    slices = [
+        int(entry.rpartition(":")[2])
+        for entry in record.split.get("labelled", ())
+        if entry != case and entry.rpartition(":")[0] == case
+    ]
+    if not slices or case in record.split.get("labelled", ()):
+        return reference
+    part = np.zeros_like(reference)
+    part[slices] = reference[slices]
+    return part
+
+
+def _reference_path(case: Case, role: str) -> Path | None:
+    """The mask of a case whose role allows looking at it."""
+    return case.label if role in ("labelled", "val", "test") else None
+
+
+def prediction_path(record: Record, case: str) -> Path | None:
+    """The predicted mask of a case, whatever its format."""
+    for suffix in formats.READERS:
+        path = record.run.predictions / f"{case}{suffix}"
+        if path.is_file():
+            return path
+    return None
