@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from fewmask.data import hdf5, nifti, raster
 from fewmask.data.grid import Grid, Header, difference
-from fewmask.errors import DataError, OutOfMemory
+from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.types import Case, LabelSet
 
 READERS: dict[str, ModuleType] = {
@@ -121,6 +122,8 @@ def encode_mask(raw: np.ndarray, labels: LabelSet, where: str) -> np.ndarray:
     dtype = np.uint8 if len(labels) <= 255 else np.uint16
     if raw.dtype.kind == "f":
         raw = _whole(raw, where)
+    elif raw.dtype.kind == "b":
+        raw = raw.view(np.uint8)
     low, high = int(raw.min()), int(raw.max())
     known = {value: index for index, value in enumerate(labels.values)}
     if labels.ignore is not None:
@@ -131,7 +134,7 @@ def encode_mask(raw: np.ndarray, labels: LabelSet, where: str) -> np.ndarray:
     for value, index in known.items():
         if low <= value <= high:
             table[value - low] = index
-    classes = table[raw.astype(np.int64) - low if raw.dtype.kind == "u" or low else raw]
+    classes = table[raw.astype(np.int64) - low if low else raw]
     if (classes < 0).any():
         raise _unknown(raw, known, labels, where)
     return classes.astype(dtype)
@@ -175,7 +178,8 @@ def _fits(values: list[int], dtype: type) -> bool:
 def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> None:
     """mask (D, H, W), raw values in native order -> NIfTI, PNG or TIFF by the suffix of `path`, atomically.
 
-    NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`.  Raises DataError where that fails.
+    NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`.  Raises SettingsError where the folder
+    cannot be written, OutOfMemory where the disk is full, DataError where the format cannot hold the mask.
     """
     ending = suffix(path)
     if READERS.get(ending) is nifti:
@@ -218,6 +222,6 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise OutOfMemory(f"{path}: the disk is full; free space or write elsewhere") from None
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfMemory(f"{path}: the disk is full; free some or choose another folder") from None
+        raise SettingsError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None

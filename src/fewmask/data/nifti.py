@@ -27,6 +27,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 HEADERS = {348: (nib.Nifti1Header, nib.Nifti1Image, b"n+1"), 540: (nib.Nifti2Header, nib.Nifti2Image, b"n+2")}
 """Size of the header in bytes -> its class, its image's class, its magic word."""
 
+TO_MM = {1: 1000.0, 3: 0.001}
+"""Codes of metre and micrometre -> factor; the others are mm or say nothing."""
 MAX_LENGTH = 32767
 MAX_VALUES = 2**31
 DEFLATE_RATIO = 1032
@@ -80,13 +82,20 @@ def write(stream: BinaryIO, array: np.ndarray, grid: Grid, like: Path | None, *,
     Geometry is copied field by field from `like`, a NIfTI file; without it from `grid`, with codes 0 (unknown) where
     that has no affine.  `label` sets the intent that viewers read as a label map.
     """
-    raw = _new_header(grid, _checked_header(like) if like is not None else None)
+    model = _checked_header(like) if like is not None else None
+    raw = nib.Nifti1Header() if model is None else type(model)()  # little-endian, whatever the byte order of `like`
     data = array.T
-    if like is not None and data.ndim == 3 and data.shape[2] == 1 and _checked_header(like)["dim"][0] == 2:
+    if model is not None and data.ndim == 3 and int(model["dim"][0]) == 2:
         data = data[..., 0]
     raw.set_data_dtype(array.dtype)
     raw.set_data_shape(data.shape)
     raw.set_slope_inter(1, 0)
+    if model is None:
+        _set_geometry(raw, grid)
+    else:
+        for field in COPIED:
+            raw[field] = model[field]
+        raw["pixdim"][:4] = model["pixdim"][:4]
     if label:
         raw.set_intent(LABEL_INTENT)
     image = HEADERS[int(raw["sizeof_hdr"])][1](data, None, raw)
@@ -98,27 +107,18 @@ def write(stream: BinaryIO, array: np.ndarray, grid: Grid, like: Path | None, *,
         image.to_stream(stream)
 
 
-def _new_header(grid: Grid, like: RawHeader | None) -> RawHeader:
-    if like is not None:
-        raw = type(like)()  # little-endian, whatever the byte order of `like`
-        raw.set_data_shape((1, 1, 1))
-        for field in COPIED:
-            raw[field] = like[field]
-        raw["pixdim"][:4] = like["pixdim"][:4]
-        return raw
-    raw = nib.Nifti1Header()
-    raw.set_data_shape(grid.shape[::-1])
+def _set_geometry(raw: RawHeader, grid: Grid) -> None:
+    """Write the place of `grid`, or codes 0 (unknown) with its spacing."""
     raw.set_xyzt_units("mm")
     if grid.affine is not None:
         affine = grid.affine[:, [2, 1, 0, 3]]
         raw.set_sform(affine, code="scanner")
         raw.set_qform(affine, code="scanner", strip_shears=True)
-        return raw
-    raw.set_sform(np.eye(4), code="unknown")
-    raw.set_qform(np.eye(4), code="unknown")
+        return
     if grid.spacing_mm is not None:
-        raw.set_zooms(grid.spacing_mm[::-1])
-    return raw
+        raw.set_zooms(tuple(grid.spacing_mm[::-1])[: raw["dim"][0]] + (1.0,) * (int(raw["dim"][0]) - 3))
+    raw.set_sform(np.diag([*raw["pixdim"][1:4], 1]), code="unknown")
+    raw.set_qform(np.diag([*raw["pixdim"][1:4], 1]), code="unknown")
 
 
 def _checked_header(path: Path) -> RawHeader:
@@ -242,13 +242,19 @@ def _shape(raw: RawHeader) -> tuple[tuple[int, int, int], int]:
 def _affine(path: Path, raw: RawHeader) -> np.ndarray | None:
     """(x, y, z) index -> RAS mm by the sform, else the qform; None where both codes are 0, unknown."""
     if raw["sform_code"] > 0:
-        return raw.get_sform()
-    if raw["qform_code"] > 0:
+        affine = raw.get_sform()
+    elif raw["qform_code"] > 0:
         try:
-            return raw.get_qform()
+            affine = raw.get_qform()
         except HeaderDataError:
             raise DataError(f"{path}: the qform is no rotation; correct it, or set its code to 0") from None
-    return None
+    else:
+        return None
+    return np.diag([_to_mm(raw)] * 3 + [1]) @ affine
+
+
+def _to_mm(raw: RawHeader) -> float:
+    return TO_MM.get(int(raw["xyzt_units"]) & 7, 1.0)
 
 
 def _grid(path: Path, raw: RawHeader, shape: tuple[int, int, int]) -> Grid:
@@ -257,7 +263,7 @@ def _grid(path: Path, raw: RawHeader, shape: tuple[int, int, int]) -> Grid:
         affine = affine[:, [2, 1, 0, 3]]
         spacing_mm = tuple(np.linalg.norm(affine[:3, :3], axis=0))
     else:
-        x, y, z = (abs(float(size)) or 1.0 for size in raw["pixdim"][1:4])
+        x, y, z = (abs(float(size)) * _to_mm(raw) or 1.0 for size in raw["pixdim"][1:4])
         spacing_mm = (z, y, x)
     return Grid(shape=shape, spacing_mm=spacing_mm, affine=affine, planar=1 in shape)
 
@@ -281,4 +287,5 @@ def _scaled(path: Path, raw: RawHeader, values: np.ndarray) -> np.ndarray:
     slope, intercept = raw.get_slope_inter()
     if slope is None or (slope == 1 and not intercept):
         return values
-    return values * float(slope) + float(intercept or 0)
+    with np.errstate(over="ignore"):
+        return values * float(slope) + float(intercept or 0)

@@ -60,28 +60,28 @@ def draw_heart(rng: np.random.Generator) -> Heart:
     radius, wall = (rng.choice(kinds, p=[0.5, 0.25, 0.25]) * rng.uniform(0.88, 1.12, 2)).tolist()
     harmonics = np.arange(2, 6)
     return Heart(
-        centre=rng.uniform(-14, 14, 2),
+        centre=rng.uniform(-18, 18, 2),
         tilt=rng.uniform(-0.18, 0.18, 2),
         first_slice=rng.uniform(-9, 5),
         length=rng.uniform(62, 88),
         radius=radius,
         wall=wall,
         right_radius=rng.uniform(21, 32),
-        right_angle=np.pi + rng.uniform(-0.75, 0.75),
+        right_angle=np.pi + rng.uniform(-1.1, 1.1),
         contraction=rng.uniform(0.16, 0.42),
-        wobble=rng.normal(0, 0.12, (3, 4, 2)) / harmonics[:, None],
+        wobble=rng.normal(0, 0.16, (3, 4, 2)) / harmonics[:, None],
         papillary=np.array([0.9, -0.9]) + rng.uniform(-0.5, 0.5, 2),
         fat=rng.uniform(1, 7),
         aorta=np.array([rng.uniform(38, 54), rng.uniform(2, 34)]),
         lung=rng.uniform(2, 16),
         liver=rng.uniform(0, 16),
-        blood=rng.uniform(0.75, 1.1),
-        muscle=rng.uniform(0.3, 0.52),
+        blood=rng.uniform(0.7, 1.1),
+        muscle=rng.uniform(0.3, 0.6),
         tissue={
-            "body": rng.uniform(0.35, 0.6),
-            "fat": rng.uniform(0.6, 1.15),
+            "body": rng.uniform(0.35, 0.75),
+            "fat": rng.uniform(0.5, 1.15),
             "lung": rng.uniform(0.05, 0.16),
-            "liver": rng.uniform(0.3, 0.62),
+            "liver": rng.uniform(0.3, 0.8),
         },
     )
 
@@ -106,9 +106,10 @@ def render(
 
 def _averaged(fine: np.ndarray) -> np.ndarray:
     """Mean of each block of FINER samples along every axis."""
-    depth, height, width = (size // FINER for size in fine.shape)
-    blocks = fine.reshape(depth, FINER, height, FINER, width, FINER)
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    for axis in range(3):
+        samples = [fine[(slice(None),) * axis + (slice(offset, None, FINER),)] for offset in range(FINER)]
+        fine = sum(sample.astype(np.float32) for sample in samples)
+    return fine / FINER**3
 
 
 def _plane(
@@ -178,10 +179,10 @@ def _waves(coefficients: np.ndarray, direction: np.ndarray) -> np.ndarray:
 def _scanned(intensity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a scanner makes of it: uneven tissue, blur, bias field, Rician noise and an arbitrary gain."""
     texture = gaussian_filter(rng.normal(size=intensity.shape), (0, 2, 2)) * rng.uniform(0.2, 0.5)
-    blurred = gaussian_filter(intensity * (1 + texture), (0, *[rng.uniform(0.4, 0.9)] * 2))
+    blurred = gaussian_filter(intensity * (1 + texture), (0, *[rng.uniform(0.4, 1.1)] * 2))
     field = gaussian_filter(rng.normal(size=intensity.shape), (3, 24, 24), mode="nearest", truncate=2)
-    shaded = blurred * np.exp(0.3 * (field - field.mean()) / field.std())
-    noise = rng.normal(0, rng.uniform(0.05, 0.11), (2, *intensity.shape))
+    shaded = blurred * np.exp(0.35 * (field - field.mean()) / field.std())
+    noise = rng.normal(0, rng.uniform(0.06, 0.16), (2, *intensity.shape))
     return (np.hypot(shaded + noise[0], noise[1]) * rng.uniform(150, 900)).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ A file is untrusted: Pillow may try these four decoders only, and pictures over 
 
 from __future__ import annotations
 
-import warnings
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,26 +74,26 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The checked picture, not decoded yet; whatever Pillow finds wrong while it is used becomes a DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata; what matters is raised
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=FORMATS) as picture:
-                if getattr(picture, "n_frames", 1) > 1:
-                    raise DataError(f"{path}: {picture.n_frames} pages in one file; save one picture a file, or NIfTI")
-                if picture.format in ("JPEG", "TIFF") and picture.getexif().get(ORIENTATION_TAG, 1) not in (0, 1):
-                    raise DataError(f"{path}: to be shown rotated (EXIF orientation); save it upright, without the tag")
-                yield picture
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise DataError(f"{path}: over {Image.MAX_IMAGE_PIXELS} pixels; cut or reduce the picture") from None
-        except UnidentifiedImageError:
-            raise DataError(
-                f"{path}: not a PNG, JPEG, TIFF or BMP picture; convert it or take it out"
-            ) from None
-        except DataError:
-            raise
-        except (OSError, SyntaxError, ValueError, KeyError, EOFError) as error:  # what Pillow's decoders raise
-            raise DataError(f"{path}: broken picture ({' '.join(str(error).split())}); copy it again") from None
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            if getattr(picture, "n_frames", 1) > 1:
+                raise DataError(f"{path}: {picture.n_frames} pages in one file; save one picture a file, or NIfTI")
+            if picture.format in ("JPEG", "TIFF") and picture.getexif().get(ORIENTATION_TAG, 1) not in (0, 1):
+                raise DataError(f"{path}: to be shown rotated (EXIF orientation); save it upright, without the tag")
+            yield picture
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{path}: over {Image.MAX_IMAGE_PIXELS} pixels; cut or reduce the picture") from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: not a PNG, JPEG, TIFF or BMP picture; convert it or take it out"
+        ) from None
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, KeyError, EOFError, struct.error) as error:
+        # What Pillow's decoders raise.
+        raise DataError(f"{path}: broken picture ({' '.join(str(error).split())}); copy it again") from None
 
 
 def _grid(picture: Image.Image) -> Grid:
