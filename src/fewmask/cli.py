@@ -12,6 +12,26 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fewmask import failure
+from fewmask.options import (
+    CacheFolder,
+    CatalogueFolder,
+    Data,
+    Device,
+    Exemplar,
+    Json,
+    Labelled,
+    Layout,
+    Method,
+    Quiet,
+    Recipes,
+    Seed,
+    Settings,
+    SplitFile,
+    Steps,
+    Test,
+    Val,
+    out_option,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,47 +42,6 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 2 settings, 3 data, 4 memory or disk, 5 interrupted (the same command continues). "
     "Add --debug to any command to see where an error arose.",
 )
-
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and masks, or a catalogue.")]
-CatalogueFolder = Annotated[Path, typer.Argument(metavar="CATALOGUE", help="A catalogue, or a folder to scan.")]
-Settings = Annotated[
-    list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings, for example train.steps=3000.")
-]
-Method = Annotated[str | None, typer.Option("--method", metavar="M", help="A name from `fewmask methods`.")]
-Labelled = Annotated[
-    str | None,
-    typer.Option(
-        "--labelled",
-        metavar="N|N%|FILE",
-        help="Patients to learn from: a number, a share, or a file of case or case:slice lines. "
-        "Not given: all that have a mask.",
-    ),
-]
-Exemplar = Annotated[
-    str | None, typer.Option("--exemplar", metavar="CASE[:SLICE]", help="Learn from this one case or slice.")
-]
-Val = Annotated[str | None, typer.Option("--val", metavar="N|FILE", help="Patients that choose the checkpoint.")]
-Test = Annotated[str | None, typer.Option("--test", metavar="N|FILE", help="Patients that are only evaluated.")]
-SplitFile = Annotated[
-    Path | None, typer.Option("--split", metavar="split.json", help="Roles as `fewmask split` wrote them.")
-]
-Recipes = Annotated[
-    list[str] | None, typer.Option("--recipe", metavar="R", help="A recipe's name or YAML file; repeatable.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training budget in batches.")]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of the training.")]
-CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", metavar="DIR", help="Prepared images, shared by runs. Default: OUT/cache.")
-]
-Layout = Annotated[str | None, typer.Option("--layout", metavar="NAME", help="The layout, if not to be recognised.")]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and results.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def out_option(metavar: str, text: str) -> Any:
-    """--out, which every command that writes requires."""
-    return typer.Option("--out", metavar=metavar, help=text)
 
 
 @app.callback()
@@ -127,7 +106,7 @@ def demo(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """The whole job on generated phantoms. FixMatch against supervised with 3 labelled patients; CPU, under 3 minutes."""
+    """The whole job on generated phantoms. FixMatch against supervised, 3 labelled patients; CPU, under 3 minutes."""
     from fewmask import demo as demonstration
 
     result = demonstration.run(out, quiet=quiet)
@@ -167,18 +146,14 @@ def split(
 ) -> None:
     """Decide who is labelled, val and test. A layout's own lists are used where it has them."""
     from fewmask.data.catalogue import open_catalogue
-    from fewmask.data.splits import make_split, write_split
+    from fewmask.data.splits import choose_split, write_split
     from fewmask.listing import split_json, split_text
     from fewmask.order import grouped_by
 
-    if group != "patient":
-        raise SettingsError(
-            f"--group {group}: the groups of a catalogue are its patients; edit that column of cases.csv"
-        )
     opened = grouped_by(open_catalogue(catalogue), group)
-    roles = make_split(opened, labelled, val, test, seed)
+    roles, reasons = choose_split(opened, labelled, val, test, seed)
     write_split(roles, out)
-    _show(split_json(roles, opened), split_text(roles, opened, out), as_json)
+    _show(split_json(roles, opened), split_text(reasons, out), as_json)
 
 
 @app.command()
@@ -302,10 +277,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare predicted masks with true ones. Case by case and class by class."""
-    from fewmask import evaluation, listing, order
+    from fewmask import evaluation, listing
 
-    chosen = order.chosen_cases(predictions, split)
-    summary = evaluation.evaluate(chosen.folder, reference, out, chosen.ids, chosen.role, protocol, quiet=quiet)
+    folder, cases, role = evaluation.evaluated(predictions, split)
+    summary = evaluation.evaluate(folder, reference, out, cases, role, protocol, quiet=quiet)
     _show(summary, listing.summary_text(summary), as_json)
 
 

@@ -102,10 +102,9 @@ def split_json(split: Split, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def split_text(split: Split, catalogue: Catalogue, path: Path) -> str:
-    """Who plays which role, for people."""
-    rows = [{"role": role, **counts} for role, counts in split_json(split, catalogue).items()]
-    return f"{table(rows)}\nlabelled: {', '.join(split.labelled)}\n{path}"
+def split_text(reasons: Sequence[str], path: Path) -> str:
+    """Who plays which role and why, for people."""
+    return "\n".join([*reasons, f"split {path}"])
 
 
 def _cases(split: Split, role: str) -> Sequence[str]:
@@ -136,17 +135,22 @@ def outcome_text(outcome: Outcome) -> str:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """summary.json as a table: a row for all classes together and one for each."""
-    columns = [name for name, value in summary.items() if isinstance(value, Mapping) and "mean" in value]
-    rows = [{"class": "all", **{name: _interval(summary[name]) for name in columns}}]
+    columns = measures(summary)
+    rows = [{"class": "all", **{name: interval(summary[name]) for name in columns}}]
     for name, values in summary["per_class"].items():
-        rows.append({"class": name, **{column: _interval(values[column]) for column in columns}})
+        rows.append({"class": name, **{column: interval(values[column]) for column in columns}})
     notes = ", ".join(
         f"{summary[note]} {note.replace('_', ' ')}" for note in ("missed", "hallucinated") if summary[note]
     )
     return table(rows) + f"\n{summary['cases']} cases, split {summary['split']}" + (f", {notes}" if notes else "")
 
 
-def _interval(value: Mapping[str, Any] | None) -> str:
+def measures(summary: Mapping[str, Any]) -> list[str]:
+    """The names in summary.json under which a mean with its interval stands."""
+    return [name for name, value in summary.items() if isinstance(value, Mapping) and "mean" in value]
+
+
+def interval(value: Mapping[str, Any] | None) -> str:
     """`0.812 [0.79, 0.84]`, the interval where there is one."""
     if value is None or value.get("mean") is None:
         return "-"

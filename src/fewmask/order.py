@@ -19,7 +19,7 @@ from fewmask.config import Config
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
 from fewmask.data.prepare import prepare
-from fewmask.data.splits import check_split, make_split, read_split, write_split
+from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.errors import OutOfMemory, SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
@@ -32,7 +32,7 @@ from fewmask.types import Split
 class Order:
     """What a run was asked for: the data, who is labelled, and the settings.
 
-    labelled, val, test: as in `make_split`; exemplar: one `case` or `case:slice` in place of `labelled`; split: a
+    labelled, val, test: as in `choose_split`; exemplar: one `case` or `case:slice` in place of `labelled`; split: a
     split.json in place of all four.  cache None: inside the run folder.  device, cache and quiet may change between
     sittings; the rest may not.
     """
@@ -144,18 +144,18 @@ def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
     return resolved.config.model_copy(update={"plan": planned.settings})
 
 
-def split_for(order: Order, catalogue: Catalogue, run: Run) -> Split:
-    """The split that was ordered: a file, one exemplar, or the rules of `make_split`."""
+def split_for(order: Order, catalogue: Catalogue, run: Run) -> tuple[Split, tuple[str, ...]]:
+    """The split that was ordered (a file, one exemplar, or the rules of `choose_split`) and a line for each role."""
     if order.split is not None:
         split = read_split(order.split)
         check_split(split, catalogue)
-        return split
+        return split, (f"as {order.split} says",)
     labelled = order.labelled
     if order.exemplar is not None:
         path = run.root / "exemplar.txt"
         atomic_write(path, order.exemplar + "\n")
         labelled = str(path)
-    return make_split(catalogue, labelled, order.val, order.test)
+    return choose_split(catalogue, labelled, order.val, order.test)
 
 
 def _remember(order: Order, run: Run) -> None:
@@ -174,10 +174,10 @@ def _split(order: Order, run: Run, catalogue: Catalogue) -> Split:
     if run.split.exists():
         split = read_split(run.split)
     else:
-        split = split_for(order, catalogue, run)
+        split, reasons = split_for(order, catalogue, run)
+        for reason in reasons:
+            say(f"split: {reason}", order.quiet)
         write_split(split, run.split)
-    roles = ("labelled", "unlabelled", "val", "test")
-    say("split: " + ", ".join(f"{len(getattr(split, role))} {role}" for role in roles), order.quiet)
     return split
 
 
@@ -201,37 +201,3 @@ def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:
     if nameless is not None:
         raise SettingsError(f"--group site: case {nameless} has no site; fill that column of cases.csv")
     return replace(catalogue, cases=tuple(replace(case, patient=case.site) for case in catalogue.cases))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """Which predictions are to be evaluated.  ids None: all that have a reference."""
-
-    folder: Path
-    ids: tuple[str, ...] | None
-    role: str
-
-
-def chosen_cases(predictions: Path, role: str | None) -> Chosen:
-    """The cases of a role by the split.json of the run that `predictions` is or lies in.
-
-    role None: test, else val; all cases where there is no split.json.  Raises SettingsError for a role that cannot be
-    looked up.
-    """
-    run = Run(predictions)
-    folder = run.predictions if run.split.is_file() else predictions
-    if folder == predictions:
-        run = Run(predictions.absolute().parent)
-    if not run.split.is_file():
-        if role is not None:
-            raise SettingsError(f"--split {role}: no split.json beside {predictions}; leave --split out to score all")
-        return Chosen(folder=folder, ids=None, role="all")
-    split = read_split(run.split)
-    roles = {"test": split.test, "val": split.val, "unlabelled": split.unlabelled}
-    if role is None:
-        role = next((name for name, ids in roles.items() if ids), "test")
-    if role not in roles:
-        raise SettingsError(f"--split {role}: choose test, val or unlabelled")
-    if not roles[role]:
-        raise SettingsError(f"--split {role}: that role is empty in {run.split}")
-    return Chosen(folder=folder, ids=roles[role], role=role)
