@@ -1,4 +1,4 @@
-"""Catalogue: the cases of a data set and what they mean; dataset.yaml and cases.csv, which a person may write by hand."""
+"""Catalogue: the cases of a data set and what they mean; kept as dataset.yaml and cases.csv, also written by hand."""
 
 from __future__ import annotations
 

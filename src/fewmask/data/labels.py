@@ -150,9 +150,7 @@ def _map_finding(labels: LabelSet) -> list[str]:
     if labels.values == tuple(range(len(labels))):
         return []
     pairs = ", ".join(f"{value} -> {index}" for index, value in enumerate(labels.values))
-    return [
-        f"mask values are mapped to classes {pairs}; predictions are written with the values {_list(labels.values)}"
-    ]
+    return [f"mask values become classes {pairs}; predictions are written with the values {_list(labels.values)}"]
 
 
 def _list(values: object) -> str:

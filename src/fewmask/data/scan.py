@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from fewmask.data.casetable import Catalogue, default_channels
 from fewmask.data.formats import read_case_image, read_mask
@@ -24,10 +19,8 @@ from fewmask.data.layouts import find_cases
 from fewmask.data.layouts.companions import read_dataset_yaml, with_companions
 from fewmask.data.layouts.found import some
 from fewmask.errors import DataError
+from fewmask.progress import track
 from fewmask.types import Case
-
-QUIET_SECONDS = 2.0
-"""A scan shorter than this shows no progress."""
 
 MAX_THREADS = 4
 """Each holds one image in memory; more threads wait for the disk."""
@@ -101,7 +94,7 @@ def _checked(cases: Sequence[Case], workers: int | None, quiet: bool) -> list[Ch
         with ThreadPoolExecutor(workers) as pool:
             futures = {pool.submit(check_case, case): case for case in cases}
             try:
-                for future in _with_progress(as_completed(futures), len(futures), quiet):
+                for future in track(as_completed(futures), "scan", len(futures), quiet=quiet):
                     case = futures[future]
                     try:
                         checks[case.id] = future.result()
@@ -115,16 +108,6 @@ def _checked(cases: Sequence[Case], workers: int | None, quiet: bool) -> list[Ch
         more = f" ({len(others)} more cases are wrong: {some(case.id for case in others)})" if others else ""
         raise DataError(f"{errors[first.id]}{more}")
     return [checks[case.id] for case in cases]
-
-
-def _with_progress(futures: Iterable[Future[Check]], total: int, quiet: bool) -> Iterator[Future[Check]]:
-    """The futures as they come, with a progress bar on a terminal once this takes long."""
-    started = time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as progress:
-        task = progress.add_task("checking files", total=total, visible=False)
-        for future in futures:
-            progress.update(task, advance=1, visible=time.monotonic() - started > QUIET_SECONDS)
-            yield future
 
 
 def _channels(checks: Sequence[Check], names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Files that a user puts beside the data: patients.csv, split.json and dataset.yaml.  They overrule what was inferred."""
+"""Files that a user puts beside the data: patients.csv, split.json, dataset.yaml.  They overrule what was inferred."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def _with_patients(found: Found, path: Path) -> Found:
             raise DataError(f"{path}: '{image}' has patients {patients[case]} and {patient}; keep one row")
     findings = list(found.findings)
     if unknown and not patients:
-        raise DataError(
-            f"{path}: none of its names is an image here (first: {unknown[0]}); write the image's file name"
-        )
+        raise DataError(f"{path}: no name is an image here (first: {unknown[0]}); write the images' file names")
     if unknown:
         findings.append(f"patients.csv: {len(unknown)} names are no image here: {some(unknown)}")
     left = [case.id for case in found.cases if case.id not in patients]

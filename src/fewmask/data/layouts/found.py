@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from fewmask.errors import DataError
@@ -59,14 +60,14 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 def in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
     """The cases by id; DataError where two have the same."""
     ordered = sorted(cases, key=lambda case: natural(case.id))
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if first.id == second.id:
             raise DataError(f"{first.images[0]} and {second.images[0]} would both be case '{first.id}'; rename one")
     return tuple(ordered)
 
 
 def visible(folder: Path) -> list[Path]:
-    """The entries of `folder` by name, without hidden files, `._*` and the other leavings of archives; [] if not there."""
+    """The entries of `folder` by name, without hidden files and the leavings of archives; [] if it is not there."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))

@@ -9,12 +9,63 @@ from enum import Enum
 from fewmask.data.layouts.lists import ROLES
 
 MASK_WORDS = frozenset(
-    "mask masks label labels lbl lbls labelstr labelsts labelmap labelmaps annot annots annotation annotations seg segs "
-    "segmentation segmentations gt gts groundtruth groundtruths truth manual target targets roi rois".split()
+    {
+        "mask",
+        "masks",
+        "label",
+        "labels",
+        "lbl",
+        "lbls",
+        "labelstr",
+        "labelsts",
+        "labelmap",
+        "labelmaps",
+        "annot",
+        "annots",
+        "annotation",
+        "annotations",
+        "seg",
+        "segs",
+        "segmentation",
+        "segmentations",
+        "gt",
+        "gts",
+        "groundtruth",
+        "groundtruths",
+        "truth",
+        "manual",
+        "target",
+        "targets",
+        "roi",
+        "rois",
+    }
 )
 IMAGE_WORDS = frozenset(
-    "image images img imgs imagestr imagests imagesun scan scans volume volumes vol vols frame frames photo photos "
-    "picture pictures input inputs raw data".split()
+    {
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "imagestr",
+        "imagests",
+        "imagesun",
+        "scan",
+        "scans",
+        "volume",
+        "volumes",
+        "vol",
+        "vols",
+        "frame",
+        "frames",
+        "photo",
+        "photos",
+        "picture",
+        "pictures",
+        "input",
+        "inputs",
+        "raw",
+        "data",
+    }
 )
 
 

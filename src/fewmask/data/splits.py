@@ -1,0 +1,266 @@
+"""Who plays which role: labelled, unlabelled, val and test, by whole patients; kept in split.json.
+
+What the user asks for comes first, then the data set's own lists, then the defaults.  Counts are of groups (patients,
+sequences) with masks, in the order of the lists `labelled` and `train`, else in one drawn from the seed: labelled from
+its start, val from its end, test before val.  So a larger budget contains the smaller one, and val and test stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+from fewmask.config import nearest
+from fewmask.data.casetable import Catalogue
+from fewmask.data.layouts.found import natural
+from fewmask.data.split_request import Request, case_of, read_request
+from fewmask.errors import DataError
+from fewmask.runs import atomic_write
+from fewmask.seeding import generator
+from fewmask.types import Split
+
+ROLES = ("labelled", "unlabelled", "val", "test")
+DECIDED = ("labelled", "val", "test")
+"""Roles that are chosen; everything else is unlabelled."""
+
+
+def make_split(
+    catalogue: Catalogue, labelled: str | None, val: str | None = None, test: str | None = None, seed: int = 0
+) -> Split:
+    """The split of `choose_split`, without its reasons."""
+    return choose_split(catalogue, labelled, val, test, seed)[0]
+
+
+def choose_split(
+    catalogue: Catalogue, labelled: str | None, val: str | None = None, test: str | None = None, seed: int = 0
+) -> tuple[Split, tuple[str, ...]]:
+    """The split, and a line of explanation for each role.
+
+    labelled, val and test are each "N" groups; "N%" of the groups with masks that no list holds out; a file with one
+    case, case:slice or group a line, or a split.json; or one such name.  None: the data set's list, else the default:
+    every case with a mask is labelled; val is empty for 1 or 2 labelled groups, one group for 3 to 9, and 20 % of their
+    number for more; test is empty.
+
+    SettingsError for an amount that cannot be meant; DataError where there are too few groups, a name is no case, or a
+    patient would play two roles.
+    """
+    if not any(case.label for case in catalogue.cases):
+        raise DataError(
+            f"{catalogue.name}: no image has a mask; draw at least one, put it beside the images, scan again"
+        )
+    if labelled is not None and str(labelled).lower().endswith(".json"):
+        val, test = val or labelled, test or labelled
+    asked = {"labelled": labelled, "val": val, "test": test}
+    requests = {role: read_request(text, role, catalogue) for role, text in asked.items()}
+    lists = _lists_by_role(catalogue, requests)
+    roles, why = _named_roles(requests, lists)
+
+    apart = [
+        entry for role in DECIDED for entry in (*roles.get(role, ()), *(lists[role] if role != "labelled" else ()))
+    ]
+    pool = [group for group in _order(catalogue, lists, seed) if group not in set(_patients(apart, catalogue))]
+    total = len(pool)
+    for role in ("val", "test"):
+        request = requests[role]
+        if role not in roles and request is not None:
+            listed = _patients(lists[role], catalogue)
+            groups = _ends(listed or pool, request, role, total, catalogue)
+            pool = [group for group in pool if group not in groups]
+            roles[role] = _masked(groups, catalogue)
+            why[role] = "of the data set's list" if listed else f"last of {_order_name(lists, seed)}"
+    if "labelled" not in roles:
+        request = requests["labelled"]
+        groups = _ends(pool, request, "labelled", total, catalogue)
+        pool = [group for group in pool if group not in groups]
+        roles["labelled"] = _masked(groups, catalogue)
+        why["labelled"] = f"first of {_order_name(lists, seed)}" if request else "every case with a mask"
+    roles.setdefault("test", ())
+    if "val" not in roles:
+        free = [group for group in pool if group not in _patients(lists["unlabelled"], catalogue)]
+        roles["val"], roles["labelled"], why["val"] = _default_val(roles["labelled"], free, catalogue)
+    split = check_split(Split(**roles, seed=seed), catalogue)
+    return split, _told(split, why, catalogue)
+
+
+def check_split(split: Split, catalogue: Catalogue) -> Split:
+    """The split, if it fits the catalogue; with an empty `unlabelled`, every case that may be is unlabelled.
+
+    DataError where a case is unknown, has no mask but needs one, plays two roles, or shares a patient with one that
+    does.
+    """
+    cases = {role: [case_of(entry, catalogue) for entry in getattr(split, role)] for role in ROLES}
+    for role, ids in cases.items():
+        for entry, id_ in zip(getattr(split, role), ids, strict=True):
+            if id_ not in catalogue.by_id:
+                raise DataError(
+                    f"split: {role} case '{entry}' is not in {catalogue.name}{nearest(id_, catalogue.by_id)}"
+                )
+            if role != "unlabelled" and catalogue.by_id[id_].label is None:
+                raise DataError(f"split: {role} case '{entry}' has no mask; draw one, or take it out of {role}")
+    if not cases["labelled"]:
+        raise DataError("split: no case is labelled; name at least one")
+    held_out = set(_patients([*cases["val"], *cases["test"]], catalogue))
+    if not cases["unlabelled"]:
+        labelled = set(cases["labelled"])
+        rest = [case for case in catalogue.cases if case.id not in labelled and case.patient not in held_out]
+        cases["unlabelled"] = [case.id for case in rest]
+        split = replace(split, unlabelled=tuple(cases["unlabelled"]))
+    patients = {role: set(_patients(ids, catalogue)) for role, ids in cases.items()}
+    for first, second in combinations(ROLES, 2):
+        training = (first, second) == ("labelled", "unlabelled")
+        both = set(cases[first]) & set(cases[second]) if training else patients[first] & patients[second]
+        if both:
+            kind = "case" if training else "patient"
+            name = min(both, key=natural)
+            raise DataError(f"split: {kind} '{name}' is both {first} and {second}; leave it in one of them")
+    return split
+
+
+def write_split(split: Split, path: Path) -> None:
+    """split.json, with a hash of what it says."""
+    content = _content(split)
+    atomic_write(path, json.dumps({**content, "hash": _hash(content)}, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_split(path: Path) -> Split:
+    """The split in split.json.  A hash, where there is one, must fit; leave it out when writing by hand."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; make one with: fewmask split") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); correct it, or make it anew with: fewmask split") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected an object with the lists {', '.join(ROLES)}")
+    for key in content:
+        if key not in (*ROLES, "seed", "hash"):
+            raise DataError(f"{path}: unknown key '{key}'{nearest(key, (*ROLES, 'seed', 'hash'))}")
+    for role in ROLES:
+        entries = content.get(role, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise DataError(f"{path}: '{role}' must be a list of cases")
+        if len(set(entries)) < len(entries):
+            raise DataError(f"{path}: '{role}' names a case twice; remove one")
+    seed = content.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise DataError(f"{path}: seed {seed!r} is no whole number")
+    split = Split(**{role: tuple(content.get(role, ())) for role in ROLES}, seed=seed)
+    if content.get("hash") and content["hash"] != _hash(_content(split)):
+        raise DataError(f"{path}: changed since it was written; if that was meant, remove its line 'hash'")
+    return split
+
+
+def _content(split: Split) -> dict[str, list[str] | int]:
+    return {**{role: list(getattr(split, role)) for role in ROLES}, "seed": split.seed}
+
+
+def _hash(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _lists_by_role(catalogue: Catalogue, requests: Mapping[str, Request | None]) -> dict[str, tuple[str, ...]]:
+    """The catalogue's lists, without cases that their role has no use for because they have no mask.
+
+    A layout's only held-out list (val without test) is what published tables report on, so it is `test` unless the
+    user has test or val cases in mind that contradict it.
+    """
+    lists = {role: tuple(catalogue.lists.get(role, ())) for role in (*ROLES, "train")}
+    for role in DECIDED:
+        lists[role] = tuple(entry for entry in lists[role] if catalogue.by_id[case_of(entry, catalogue)].label)
+    val = requests["val"]
+    wanted = set(val.names or ()) if val else set()
+    if lists["val"] and not (lists["test"] or lists["labelled"] or requests["test"] or wanted & set(lists["val"])):
+        lists["test"], lists["val"] = lists["val"], ()
+    return lists
+
+
+def _named_roles(
+    requests: Mapping[str, Request | None], lists: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The roles that names decide, not counts; and why."""
+    roles: dict[str, tuple[str, ...]] = {}
+    why: dict[str, str] = {}
+    for role in DECIDED:
+        request = requests[role]
+        if request is not None and request.names is not None:
+            roles[role], why[role] = request.names, f"named by {request.source}"
+        elif request is None and lists[role]:
+            roles[role], why[role] = lists[role], "the data set's list"
+    return roles, why
+
+
+def _order(catalogue: Catalogue, lists: Mapping[str, tuple[str, ...]], seed: int) -> list[str]:
+    """Groups with masks in the order in which they are taken.  A train list is the whole pool."""
+    masked = [group for group, cases in catalogue.groups.items() if any(case.label for case in cases)]
+    listed = _patients((*lists["labelled"], *lists["train"]), catalogue)
+    rest = [] if lists["train"] else sorted((group for group in masked if group not in listed), key=natural)
+    drawn = [rest[index] for index in generator(seed, "split").permutation(len(rest))]
+    return [group for group in (*listed, *drawn) if group in set(masked)]
+
+
+def _order_name(lists: Mapping[str, tuple[str, ...]], seed: int) -> str:
+    return "the data set's list" if lists["train"] or lists["labelled"] else f"an order drawn from seed {seed}"
+
+
+def _ends(groups: Sequence[str], request: Request | None, role: str, total: int, catalogue: Catalogue) -> list[str]:
+    """As many groups as asked (None: all), from the start for labelled, from the end for val and test."""
+    if not groups and role == "labelled":
+        raise DataError(f"{catalogue.name}: every patient with a mask is in val or test; leave some for training")
+    count = len(groups)
+    if request is not None:
+        share = max(1, round((request.share or 0) * total)) if request.share else 0
+        count = share if request.count is None else request.count
+    if count > len(groups):
+        raise DataError(
+            f"--{role} {request.source if request else count}: only {len(groups)} patients with masks to choose from in "
+            f"{catalogue.name}; ask for at most {len(groups)}, or draw more masks"
+        )
+    return list(groups[:count] if role == "labelled" else groups[len(groups) - count :])
+
+
+def _default_val(
+    labelled: tuple[str, ...], free: Sequence[str], catalogue: Catalogue
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """val, what stays labelled, and why: val comes from other groups with masks, else out of the labelled ones."""
+    groups = _patients(labelled, catalogue)
+    count = 0 if len(groups) < 3 else 1 if len(groups) < 10 else round(len(groups) / 5)
+    if count == 0:
+        return (), labelled, f"none with {len(groups)} labelled: the last checkpoint is the result"
+    if free:
+        return _masked(free[-count:], catalogue), labelled, "patients with masks that are not labelled"
+    whole = [group for group in groups if not _sliced(group, labelled, catalogue)]
+    taken = whole[-count:]
+    kept = tuple(entry for entry in labelled if catalogue.by_id[case_of(entry, catalogue)].patient not in taken)
+    return _masked(taken, catalogue), kept, "taken out of the labelled ones; --val 0 leaves them there"
+
+
+def _sliced(group: str, labelled: Iterable[str], catalogue: Catalogue) -> bool:
+    """Whether only slices of the group are labelled."""
+    return any(
+        case_of(entry, catalogue) != entry and catalogue.by_id[case_of(entry, catalogue)].patient == group
+        for entry in labelled
+    )
+
+
+def _patients(entries: Iterable[str], catalogue: Catalogue) -> list[str]:
+    """The groups of cases and case:slice entries, in their order, each once."""
+    return list(dict.fromkeys(catalogue.by_id[case_of(entry, catalogue)].patient for entry in entries))
+
+
+def _masked(groups: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
+    """The cases with masks of the groups."""
+    return tuple(case.id for group in groups for case in catalogue.groups[group] if case.label)
+
+
+def _told(split: Split, why: Mapping[str, str], catalogue: Catalogue) -> tuple[str, ...]:
+    """A line for each role: how many, and why these."""
+    lines = []
+    for role in ROLES:
+        entries = getattr(split, role)
+        reason = f", {why[role]}" if role in why else ""
+        lines.append(f"{role}: {len(_patients(entries, catalogue))} patients, {len(entries)} cases{reason}")
+    return tuple(lines)
