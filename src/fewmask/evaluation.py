@@ -24,11 +24,13 @@ from fewmask.data.grid import Grid, difference
 from fewmask.data.layouts.found import some
 from fewmask.errors import DataError, SettingsError
 from fewmask.metrics import Scores
-from fewmask.pairing import masks_by_name, reference_catalogue
+from fewmask.pairing import evaluated, masks_by_name, reference_catalogue
 from fewmask.progress import track
 from fewmask.runs import atomic_write
 from fewmask.statistics import bootstrap_interval, class_mean, group_means
 from fewmask.types import Case, LabelSet
+
+__all__ = ["evaluate", "evaluated"]
 
 PROTOCOLS = ("auto", "mm", "voxel")
 NOTES = ("missed", "hallucinated", "both_empty")
@@ -77,7 +79,7 @@ def evaluate(
             "predict them first, each in a file named as its case"
         )
     protocol = _resolved(protocol, scorable)
-    pairs = track(scorable, "evaluate", len(scorable), quiet)
+    pairs = track(scorable, "evaluate", len(scorable), quiet=quiet)
     scored = [_score(case, predicted[case.id], catalogue.labels, protocol) for case in pairs]
 
     names = catalogue.labels.names[1:]

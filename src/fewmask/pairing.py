@@ -6,14 +6,42 @@ from pathlib import Path
 
 import numpy as np
 
+from fewmask.config import nearest
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, open_catalogue
 from fewmask.data.layouts.found import files_below, identifier, in_order, patient_of
-from fewmask.errors import DataError
+from fewmask.data.splits import ROLES, read_split
+from fewmask.errors import DataError, SettingsError
+from fewmask.runs import Run
 from fewmask.types import Case, LabelSet
 
 PLAIN_VALUES = 256
 """More different values than this in a folder of masks are no classes."""
+BESIDE_MASKS = ("probabilities", "uncertainty")
+"""Folders that `predict` writes into a folder of masks; what they hold are no masks."""
+
+
+def evaluated(predictions: Path, role: str | None) -> tuple[Path, tuple[str, ...] | None, str]:
+    """(folder of masks, ids to score or None for all, role for the record) of a folder of masks or a run folder.
+
+    The ids are those of `role`, default test, in the split.json of the run folder or beside the folder of masks; all
+    where there is no such file.  Raises SettingsError for a role that is not there or has no cases.
+    """
+    run = next((Run(root) for root in (predictions, predictions.resolve().parent) if Run(root).split.is_file()), None)
+    if run is None:
+        if role is not None:
+            raise SettingsError(f"--split {role}: no split.json in or beside {predictions}; leave --split out")
+        return predictions, None, "all"
+    role = role or "test"
+    if role not in ROLES:
+        raise SettingsError(f"--split {role}: no role{nearest(role, ROLES)}")
+    split = read_split(run.split)
+    ids = tuple(split.labelled_slices) if role == "labelled" else getattr(split, role)
+    if not ids:
+        others = [f"--split {other}" for other in ("test", "val", "unlabelled") if getattr(split, other)]
+        raise SettingsError(f"{run.split}: no cases in role {role}; use {' or '.join(others) or 'another split'}")
+    folder = run.predictions if (predictions / run.split.name).is_file() else predictions
+    return folder, ids, role
 
 
 def masks_by_name(folder: Path) -> dict[str, Path]:
@@ -22,8 +50,9 @@ def masks_by_name(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder}: no such folder; give the folder that holds the masks")
     found: dict[str, Path] = {}
     for path in files_below(folder):
-        if formats.is_image_file(path):
-            name = identifier((path.parent.relative_to(folder) / formats.stem(path)).as_posix())
+        inside = path.parent.relative_to(folder)
+        if formats.is_image_file(path) and inside.as_posix() not in BESIDE_MASKS:
+            name = identifier((inside / formats.stem(path)).as_posix())
             if name in found:
                 raise DataError(f"{folder}: {found[name].name} and {path.name} are both masks of '{name}'; remove one")
             found[name] = path
@@ -39,13 +68,27 @@ def reference_catalogue(reference: Catalogue | Path, predicted: dict[str, Path])
         catalogue = reference
     elif (reference / "dataset.yaml").is_file():
         catalogue = open_catalogue(reference)
-    elif predicted.keys() & (masks := masks_by_name(reference)).keys():
-        catalogue = _plain(reference, masks, predicted)
     else:
-        catalogue = open_catalogue(reference)
+        masks = masks_by_name(reference)
+        named = masks.keys() & predicted.keys()
+        catalogue = None
+        if len(named) < len(masks) or not named:
+            catalogue = _scanned(reference, fallback=bool(named))
+        catalogue = catalogue or _plain(reference, masks, predicted)
     if len(catalogue.labels) < 2:
         raise DataError(f"{catalogue.name}: the reference has no class besides the background; nothing can be scored")
     return catalogue
+
+
+def _scanned(folder: Path, fallback: bool) -> Catalogue | None:
+    """The catalogue of a data folder; None, if `fallback`, where a scan finds no image with a mask."""
+    try:
+        catalogue = open_catalogue(folder)
+    except DataError:
+        if fallback:
+            return None
+        raise
+    return catalogue if not fallback or any(case.label is not None for case in catalogue.cases) else None
 
 
 def _plain(folder: Path, masks: dict[str, Path], predicted: dict[str, Path]) -> Catalogue:
