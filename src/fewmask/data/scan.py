@@ -1,4 +1,4 @@
-"""scan: recognise a folder, check every file of it once, and say what it means.  The only stage that opens all masks."""
+"""scan: recognise a folder, check every file once, and say what it means.  The only stage that opens all masks."""
 
 from __future__ import annotations
 

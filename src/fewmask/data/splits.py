@@ -216,8 +216,8 @@ def _ends(groups: Sequence[str], request: Request | None, role: str, total: int,
         count = share if request.count is None else request.count
     if count > len(groups):
         raise DataError(
-            f"--{role} {request.source if request else count}: only {len(groups)} patients with masks to choose from in "
-            f"{catalogue.name}; ask for at most {len(groups)}, or draw more masks"
+            f"--{role} {request.source if request else count}: only {len(groups)} patients with masks to choose from "
+            f"in {catalogue.name}; ask for at most {len(groups)}, or draw more masks"
         )
     return list(groups[:count] if role == "labelled" else groups[len(groups) - count :])
 

@@ -13,7 +13,7 @@ import yaml
 
 from fewmask.config import nearest
 from fewmask.data.formats import stem
-from fewmask.data.layouts.found import Found, some
+from fewmask.data.layouts.found import ONE_PATIENT, Found, some
 from fewmask.errors import DataError
 from fewmask.types import Case
 
@@ -118,7 +118,7 @@ def _with_patients(found: Found, path: Path) -> Found:
     if left:
         findings.append(f"patients.csv: {len(left)} images are not in it and keep the inferred patient: {some(left)}")
     else:
-        findings = [finding for finding in findings if not finding.startswith("all images seem to be of one patient")]
+        findings = [finding for finding in findings if not finding.startswith(ONE_PATIENT)]
     cases = tuple(replace(case, patient=patients.get(case.id, case.patient)) for case in found.cases)
     return replace(found, cases=cases, findings=tuple(findings))
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from fewmask.errors import DataError
 from fewmask.types import Case
 
+ONE_PATIENT = "all images seem to be of one patient"
+"""How the finding starts that patients.csv settles."""
+
 PATIENT = re.compile(
     r"^(?P<bids>sub-[a-z0-9]+)"
     r"|^(?P<named>(?:patient|pat|subject|subj|case|person|volunteer)[-_ ]?\d+)(?=[-_. ]|$)"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fewmask.data.formats import is_image_file, stem, suffix
 from fewmask.data.layouts.content import mask_folder
-from fewmask.data.layouts.found import PATIENT, Found, files_below, identifier, in_order, some, within
+from fewmask.data.layouts.found import ONE_PATIENT, PATIENT, Found, files_below, identifier, in_order, some, within
 from fewmask.data.layouts.naming import Kind, folder_word, is_role, role_of, stem_word
 from fewmask.errors import DataError
 from fewmask.types import Case
@@ -132,8 +132,8 @@ def _paired(images: Sequence[Place], masks: Sequence[Place], folder: Path) -> tu
     for mask, image in pairs.items():
         if image is not None and image in labels:
             raise DataError(
-                f"{within(labels[image], folder)} and {within(mask, folder)} are both masks of {within(image, folder)}; "
-                "merge them into one file with a value for each class"
+                f"{within(labels[image], folder)} and {within(mask, folder)} are both masks of {within(image, folder)};"
+                " merge them into one file with a value for each class"
             )
         if image is not None:
             labels[image] = mask
@@ -169,9 +169,7 @@ def _cases(images: Sequence[Place], labels: dict[Path, Path]) -> tuple[list[Case
     patients = [_patient(image, id_) for image, id_ in zip(images, ids, strict=True)]
     findings: tuple[str, ...] = ()
     if len(images) > 1 and len(set(patients)) == 1:
-        findings = (
-            f"all images seem to be of one patient ({patients[0]}); each counts as its own, or add patients.csv",
-        )
+        findings = (f"{ONE_PATIENT} ({patients[0]}); each counts as its own unless patients.csv says otherwise",)
         patients = ids
     cases = [
         Case(id=id_, patient=patient, images=(image.path,), label=labels.get(image.path))
@@ -195,7 +193,7 @@ def _name(image: Place) -> str:
 
 
 def _patient(image: Place, id_: str) -> str:
-    """From the name where it tells; else the folder: the deepest one of frames, the patient's or the first of volumes."""
+    """From the name where it tells; else the folder: the deepest of frames, of volumes the patient's or the first."""
     match = PATIENT.match(image.stem)
     if match and (not image.group or not match["before"]) and match[0] != image.stem:
         return match["bids"] or match["named"] or match["before"]

@@ -1,4 +1,4 @@
-"""SSL4MIS: data/*.h5 volumes (z, y, x) with `image` and `label`, data/slices/*.h5 slices, *.list or *.txt beside them."""
+"""SSL4MIS: data/*.h5 volumes (z, y, x) with `image` and `label`, data/slices/*.h5 slices, *.list or *.txt lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UA-MT's left atrium: <id>/mri_norm2.h5 (x, y, z) with `image` and `label`, train.list and others beside the folders."""
+"""UA-MT's left atrium: <id>/mri_norm2.h5 (x, y, z) with `image` and `label`, train.list and others beside."""
 
 from __future__ import annotations
 
