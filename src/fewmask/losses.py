@@ -7,7 +7,6 @@ Everything is computed in float32, whatever autocast does around it.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 SMOOTH = 1e-5
@@ -23,17 +22,7 @@ def dice(
     cross entropy speaks against its false positives.  The batch is one sample, unless `per_sample`: then each row is
     scored alone and rows are averaged.  weight (B, *S) float: how much each voxel counts.
     """
-    probabilities = logits.float().softmax(dim=1)
-    counted = valid if weight is None else valid * weight.float()
-    counted = counted.unsqueeze(1).to(probabilities.dtype)
-    classes = torch.arange(logits.shape[1], device=label.device).view(-1, *[1] * (label.ndim - 1))
-    target = (label.unsqueeze(1) == classes) * counted
-    axes = tuple(range(2, logits.ndim)) if per_sample else (0, *range(2, logits.ndim))
-    overlap = (probabilities * target).sum(axes)
-    truth = target.sum(axes)
-    score = (2 * overlap + SMOOTH) / ((probabilities.square() * counted).sum(axes) + truth + SMOOTH)
-    present = truth > 0
-    return (((1 - score) * present).sum(-1) / present.sum(-1).clamp(min=1)).mean()
+    return _dice(_log_probabilities(logits), label, valid, weight, per_sample)
 
 
 def cross_entropy(
@@ -43,16 +32,17 @@ def cross_entropy(
 
     With `per_sample` the mean of each row's mean, so that rows count alike however much of them is valid.
     """
-    per_voxel = F.cross_entropy(logits.float(), label, reduction="none")
-    return masked_mean(per_voxel if weight is None else per_voxel * weight.float(), valid, per_sample=per_sample)
+    return _cross_entropy(_log_probabilities(logits), label, valid, weight, per_sample)
 
 
 def dice_ce(
     logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
 ) -> Tensor:
     """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants."""
-    overlap = dice(logits, label, valid, weight, per_sample=per_sample)
-    return 0.5 * (overlap + cross_entropy(logits, label, valid, weight, per_sample=per_sample))
+    log_p = _log_probabilities(logits)  # once for both terms: the softmax is a good part of their cost
+    return 0.5 * (
+        _dice(log_p, label, valid, weight, per_sample) + _cross_entropy(log_p, label, valid, weight, per_sample)
+    )
 
 
 def mse(p: Tensor, q: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -66,3 +56,23 @@ def masked_mean(per_voxel: Tensor, valid: Tensor, *, per_sample: bool = False) -
     axes = tuple(range(1 if per_sample else 0, per_voxel.ndim))
     kept = torch.where(valid, per_voxel, 0)
     return (kept.sum(axes) / valid.sum(axes).clamp(min=1)).mean()
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return logits.float().log_softmax(dim=1)
+
+
+def _dice(log_p: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None, per_sample: bool) -> Tensor:
+    p = log_p.exp()
+    counted = (valid if weight is None else valid * weight).to(p.dtype).unsqueeze(1)
+    target = torch.zeros_like(p).scatter_(1, label.unsqueeze(1), counted)
+    axes = tuple(range(2, p.ndim)) if per_sample else (0, *range(2, p.ndim))
+    overlap, truth = (p * target).sum(axes), target.sum(axes)
+    score = (2 * overlap + SMOOTH) / ((p.square() * counted).sum(axes) + truth + SMOOTH)
+    present = truth > 0
+    return (((1 - score) * present).sum(-1) / present.sum(-1).clamp(min=1)).mean()
+
+
+def _cross_entropy(log_p: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None, per_sample: bool) -> Tensor:
+    per_voxel = -log_p.gather(1, label.unsqueeze(1)).squeeze(1)
+    return masked_mean(per_voxel if weight is None else per_voxel * weight, valid, per_sample=per_sample)
