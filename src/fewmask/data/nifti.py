@@ -246,11 +246,12 @@ def _affine(path: Path, raw: RawHeader) -> np.ndarray | None:
     elif raw["qform_code"] > 0:
         try:
             affine = raw.get_qform()
-        except HeaderDataError:
+        except (HeaderDataError, ValueError):
             raise DataError(f"{path}: the qform is no rotation; correct it, or set its code to 0") from None
     else:
         return None
-    return np.diag([_to_mm(raw)] * 3 + [1]) @ affine
+    affine[:3] *= _to_mm(raw)
+    return affine
 
 
 def _to_mm(raw: RawHeader) -> float:
