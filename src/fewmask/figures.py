@@ -16,11 +16,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 CLASS_COLOURS = ("#33BBEE", "#EE7733", "#EE3377", "#009988", "#DDAA33", "#AA4499", "#0077BB", "#CC3311")
-"""Of classes 1, 2, ...; repeated where there are more."""
+"""Of classes 1, 2, ...; lighter and darker ones follow where there are more."""
 TERM_COLOURS = ("#0077BB", "#EE7733", "#009988", "#EE3377", "#AA4499", "#999933")
 INK, FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
 
@@ -60,16 +61,25 @@ class Chart:
 
 def class_colour(index: int) -> str:
     """Colour of class `index` >= 1, as #RRGGBB."""
-    return CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)]
+    return _colour(CLASS_COLOURS, index - 1)
 
 
 def run_colour(index: int) -> str:
     """Colour of the run at `index` >= 0 of a comparison."""
-    return TERM_COLOURS[index % len(TERM_COLOURS)]
+    return _colour(TERM_COLOURS, index)
+
+
+def _colour(palette: Sequence[str], index: int) -> str:
+    """Beyond the palette it comes again, lighter, then darker, then lighter still."""
+    again, place = divmod(index, len(palette))
+    towards = np.array([255 if again % 2 else 0] * 3)
+    share = 0.0 if again == 0 else min(0.8, 0.3 + 0.15 * again)
+    mixed = (1 - share) * np.array(to_rgb(palette[place])) * 255 + share * towards
+    return "#" + "".join(f"{round(float(part)):02X}" for part in mixed)
 
 
 @contextmanager
-def _drawing(width: float = 4.6, height: float = 2.7) -> Iterator[tuple[Figure, Axes]]:
+def _drawing(width: float = 5.0, height: float = 2.6) -> Iterator[tuple[Figure, Axes]]:
     """A figure of `width` x `height` inches in the style of the report; no state of pyplot is touched."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -209,7 +219,7 @@ def _signals(log: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 
 def _colours(count: int) -> list[str]:
-    return [TERM_COLOURS[index % len(TERM_COLOURS)] for index in range(count)]
+    return [_colour(TERM_COLOURS, index) for index in range(count)]
 
 
 def comparison_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Chart, ...]:

@@ -177,10 +177,13 @@ def case_panels(
     for labels in (mask, reference):
         if labels is not None:
             drawn |= labels > 0
-    box = tuple(slice(None) for _ in range(3)) if planar else _surroundings(drawn)
+    box = tuple(slice(0, length) for length in drawn.shape) if planar else _surroundings(drawn)
+    extent = [(part.stop - part.start) * size for part, size in zip(box, spacing, strict=True)]
     panels = []
     for axis in (0,) if stack or planar else (0, 1, 2):
         rows, columns = (other for other in range(3) if other != axis)
+        shown = [extent[rows], extent[columns]]
+        scale = 1.0 if stack or planar else max(shown) / max(extent)  # the same scale for all planes
         letters = None
         if directions is not None:
             letters = (*_ends(directions, rows), *_ends(directions, columns))
@@ -196,7 +199,7 @@ def case_panels(
                 cut[1],
                 reference=cut[2],
                 spacing=(spacing[rows], spacing[columns]),
-                side=side,
+                side=round(side * scale),
                 limits=limits,
                 letters=letters,
             )

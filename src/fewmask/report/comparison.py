@@ -23,7 +23,7 @@ from fewmask.report.page import (
     table,
 )
 from fewmask.report.record import Evaluation, Record
-from fewmask.report.results import class_table, column_title, interval, result_notes
+from fewmask.report.results import case_table, class_table, column_title, interval, result_notes
 from fewmask.report.single import NOTICE, class_names, key
 from fewmask.report.words import counted, method_title, provenance, same_split, warnings
 
@@ -141,7 +141,8 @@ def masks(records: Sequence[Record]) -> list[Content]:
             gallery.show(record, choice, side, swatch(record.name, run_colour(records.index(record))))
             for record in shown
         ]
-        drawn.append([element("h3", choice.case, element("span", f" – {choice.heading}", class_="quiet")), rows])
+        heading = element("h3", choice.case, element("span", f" – {choice.heading}", class_="quiet"))
+        drawn.append([heading, gallery.wall(shown[0], rows)])
     left_out = len(records) - len(shown)
     note = element("p", f"{counted(left_out, 'run')} not drawn.", class_="note") if left_out else None
     return [key(shown[0]), drawn, note] if drawn else []
@@ -171,6 +172,7 @@ def _run(record: Record) -> Markup:
     return folded(
         f"{record.name}: {method_title(record)}",
         class_table(evaluation, class_names(record)) if evaluation else None,
+        case_table(evaluation, class_names(record)) if evaluation else None,
         element("div", [chart(drawing) for drawing in charts], class_="charts"),
         provenance(record),
     )

@@ -18,7 +18,7 @@ from fewmask.types import Case, LabelSet
 
 SLICES = 5
 """Pictures of one stack of slices."""
-ROOMY, TIGHT = 50, 100
+ROOMY, TIGHT = 70, 110
 """Up to so many pictures are drawn large, and middling; more are drawn small, which keeps the page under 5 MB."""
 STACKED_RATIO = 3.0
 """Spacing ratio over which a volume is shown as slices where the run does not say."""
@@ -33,8 +33,9 @@ class Choice:
     heading: str
 
 
-def labelled_choices(record: Record, most: int = 3) -> list[Choice]:
-    """The first labelled cases."""
+def labelled_choices(record: Record) -> list[Choice]:
+    """The first labelled cases: 4 pictures, or 3 volumes."""
+    most = 4 if pictures_of(record) == 1 else 3
     return [Choice(case=case, role="labelled", heading="labelled") for case in record.role("labelled")[:most]]
 
 
@@ -60,8 +61,12 @@ def ranked_choices(
     ]
 
 
-def unlabelled_choices(record: Record, most: int = 4) -> list[Choice]:
-    """Cases spread evenly over the unlabelled ones that have a prediction: chosen by place, not by quality."""
+def unlabelled_choices(record: Record, most: int | None = None) -> list[Choice]:
+    """Cases spread evenly over the unlabelled ones that have a prediction: chosen by place, not by quality.
+
+    most None: 8 pictures, or 4 volumes.
+    """
+    most = most or (8 if pictures_of(record) == 1 else 4)
     cases = [case for case in record.role("unlabelled") if prediction_path(record, case) is not None]
     places = sorted({round(float(place)) for place in np.linspace(0, len(cases) - 1, min(most, len(cases)))})
     return [Choice(case=cases[place], role="unlabelled", heading="prediction only") for place in places if cases]
@@ -94,15 +99,22 @@ def show(record: Record, choice: Choice, side: int, title: Content = None) -> Ma
     except (DataError, OSError) as error:
         drawn: Content = element("p", f"No picture: {error}", class_="note")
     else:
-        drawn = element("div", [_figure(panel, choice) for panel in panels], class_="panels")
+        drawn = element(
+            "div", [_figure(panel, choice) for panel in panels], class_="panels row" if len(panels) > 3 else "panels"
+        )
     heading = title or [element("strong", choice.case), " ", element("span", choice.heading, class_="quiet")]
     return element("div", element("h4", heading), drawn, class_="case")
+
+
+def wall(record: Record, cases: Sequence[Markup]) -> Content:
+    """Cases under each other; single pictures beside each other."""
+    return element("div", cases, class_="cases") if pictures_of(record) == 1 else cases
 
 
 def _figure(panel: Panel, choice: Choice) -> Markup:
     alt = f"{choice.case}, {panel.caption}" if panel.caption else choice.case
     caption = element("figcaption", panel.caption) if panel.caption else None
-    return element("figure", picture(panel.png, alt, loading="lazy"), caption)
+    return element("figure", picture(panel.png, alt), caption)
 
 
 def _panels(record: Record, choice: Choice, side: int) -> list[Panel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,16 +18,20 @@ MOST_CASES = 400
 
 
 def interval(value: Any, digits: int = 3) -> Content:
-    """A mean with its 95 % interval, `-` where there is none.  value: {"mean", "low", "high"} or a number."""
+    """A mean with its 95 % interval, a dash where there is none.  value: {"mean", "low", "high"} or a number."""
     if isinstance(value, Mapping):
         mean, low, high = (value.get(key) for key in ("mean", "low", "high"))
     else:
         mean, low, high = value, None, None
-    if not isinstance(mean, int | float):
+    if not _is_number(mean):
         return "–"
-    if not isinstance(low, int | float) or not isinstance(high, int | float):
+    if not _is_number(low) or not _is_number(high):
         return f"{mean:.{digits}f}"
     return [f"{mean:.{digits}f} ", element("small", f"{low:.{digits}f}–{high:.{digits}f}")]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def column_title(key: str) -> str:
@@ -43,13 +48,11 @@ def class_table(evaluation: Evaluation, names: Sequence[str]) -> Markup:
     summary = evaluation.summary
     metrics = [key for key in ("dice", "iou", *evaluation.distances, "surface_dice_1mm") if key in summary]
     head = ["Class", *(column_title(key) for key in metrics)]
-    head[2:2] = ["each case, Dice 0 to 1"]
+    head[2:2] = [element("span", "each case, 0 to 1", class_="nowrap")]
     head += ["cases", "missed", "halluc.", "both empty"]
     totals = [sum(evaluation.notes(name)[note] for name in names[1:]) for note in NOTES]
     overall = [dice for _, dice in evaluation.ranking]
-    rows = [
-        ["mean of classes", *_metrics(summary, metrics, overall, INK), str(len(evaluation.ranking)), *_counts(totals)]
-    ]
+    rows = [["all classes", *_metrics(summary, metrics, overall, INK), str(len(evaluation.ranking)), *_counts(totals)]]
     per_class = summary.get("per_class", {})
     for index, name in enumerate(names[1:], start=1):
         values, notes = evaluation.dice(name), evaluation.notes(name)
@@ -61,13 +64,13 @@ def class_table(evaluation: Evaluation, names: Sequence[str]) -> Markup:
                 *_counts([notes[note] for note in NOTES]),
             ]
         )
-    return table(head, rows)
+    return table(head, rows, class_="classes")
 
 
 def _metrics(summary: Mapping[str, Any], metrics: Sequence[str], values: Sequence[float], colour: str) -> list[Content]:
     cells = [interval(summary.get(key), 2 if key.startswith(DISTANCES) else 3) for key in metrics]
     alt = f"{len(values)} cases between {min(values):.2f} and {max(values):.2f}" if values else "no case"
-    cells[1:1] = [picture(box_plot(values, colour), alt, "image/svg+xml", width=158, height=22)]
+    cells[1:1] = [picture(box_plot(values, colour), alt, "image/svg+xml", width=144, height=20)]
     return cells
 
 

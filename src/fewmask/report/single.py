@@ -129,7 +129,7 @@ def masks(record: Record) -> list[Content]:
     drawn = [
         [
             element("h3", title, element("span", f" – {how}", class_="quiet")),
-            [gallery.show(record, choice, side) for choice in chosen],
+            gallery.wall(record, [gallery.show(record, choice, side) for choice in chosen]),
         ]
         for title, how, chosen in groups
     ]

@@ -147,32 +147,25 @@ def provenance(record: Record) -> list[Content]:
 def continuation(record: Record) -> Markup:
     """Commands for what people do next, with the paths of this run."""
     folder = str(record.run.root)
-    steps = [
-        ("Masks for further images", f"fewmask predict {shlex.quote(folder)} NEW_IMAGES --out MASKS"),
-        ("Did the unlabelled images help? The same run without them, then both side by side", _twin(record)),
-        (
-            "Longer training often helps more than anything else",
-            f"fewmask run DATA --out {shlex.quote(folder + '-longer')} --method {shlex.quote(record.method)} "
-            f"--steps {3 * record.budget}",
-        ),
-    ]
+    steps = [("Masks for further images", f"fewmask predict {shlex.quote(folder)} NEW_IMAGES --out MASKS")]
     if not record.complete:
         command = record.environment.get("command")
-        again = shlex.join(map(str, command)) if isinstance(command, list) else "the command that started it"
-        steps = [("Continue this run", again)]
-    elif record.method == "supervised":
-        steps.pop(1)
-    return element("div", [[element("p", title, class_="note"), element("pre", code)] for title, code in steps])
+        steps = [("Continue this run", shlex.join(map(str, command)) if isinstance(command, list) else "")]
+    else:
+        if record.role("unlabelled") and record.method != "supervised":
+            twin = f"{folder}-supervised"
+            both = f"fewmask report {shlex.quote(folder)} {shlex.quote(twin)} --out comparison.html"
+            title = "Did the images without masks help? The same run without them, then both side by side"
+            steps.append((title, f"{_again(record, 'supervised', record.budget, twin)}\n{both}"))
+        longer = _again(record, record.method, 3 * record.budget, f"{folder}-longer")
+        steps.append(("The same data and roles, three times as long", longer))
+    return element("div", [[element("p", title, class_="note"), element("pre", code)] for title, code in steps if code])
 
 
-def _twin(record: Record) -> str:
-    folder = str(record.run.root)
-    split = shlex.quote(str(record.run.split))
-    other = shlex.quote(folder + "-supervised")
-    return (
-        f"fewmask train DATA --split {split} --method supervised --steps {record.budget} --out {other}\n"
-        f"fewmask report {shlex.quote(folder)} {other} --out comparison.html"
-    )
+def _again(record: Record, method: str, steps: int, out: str) -> str:
+    """The command for another run of the same cases in the same roles."""
+    parts = ["fewmask", "run", str(record.run.catalogue), "--split", str(record.run.split), "--out", out]
+    return shlex.join([*parts, "--method", method, "--steps", str(steps)])
 
 
 def same_split(records: list[Record]) -> bool:
