@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fewmask.data.casetable import Catalogue, default_channels
 from fewmask.data.formats import read_case_image, read_mask
 from fewmask.data.grid import Grid, difference
 from fewmask.data.labels import resolve_labels, values_of
-from fewmask.data.layouts import find_cases
+from fewmask.data.layouts import find_cases, table
 from fewmask.data.layouts.companions import read_dataset_yaml, with_companions
 from fewmask.data.layouts.found import some
 from fewmask.errors import DataError
@@ -44,8 +46,9 @@ def scan(data: Path, layout: str | None = None, workers: int | None = None, quie
     first file that is wrong, what is wrong with it and what to do, and says how many more there are.
     """
     data = Path(data)
-    dataset = read_dataset_yaml(data / "dataset.yaml")
-    name, start, found = find_cases(data, layout or dataset.get("layout"))
+    if layout is None and not table.recognise(data):
+        layout = read_dataset_yaml(data / "dataset.yaml").get("layout")
+    name, start, found = find_cases(data, layout)
     found = with_companions(found, start)
     if not found.cases:
         raise DataError(f"{data}: layout '{name}', but no images; see docs/how-to/own-data.md")
@@ -69,7 +72,7 @@ def check_case(case: Case) -> Check:
     """Read the image and the mask of a case.  DataError where a file is broken or the two do not lie on one grid."""
     image, grid = read_case_image(case)
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(image.data)
+    digest.update(np.ascontiguousarray(image).data)
     values = None
     if case.label is not None:
         mask, mask_grid = read_mask(case.label)
@@ -100,6 +103,8 @@ def _checked(cases: Sequence[Case], workers: int | None, quiet: bool) -> list[Ch
                         checks[case.id] = future.result()
                     except DataError as error:
                         errors[case.id] = error
+                    except OSError as error:
+                        errors[case.id] = DataError(f"{error.filename or case.images[0]}: {error.strerror}; mend it")
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

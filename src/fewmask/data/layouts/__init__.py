@@ -8,6 +8,7 @@ from types import ModuleType
 from fewmask.config import nearest
 from fewmask.data.layouts import decathlon, image_pairs, nnunet, ssl4mis, table, uamt
 from fewmask.data.layouts.found import Found, visible
+from fewmask.data.layouts.naming import Kind, folder_word
 from fewmask.errors import DataError, SettingsError
 
 LAYOUTS: dict[str, ModuleType] = {
@@ -26,7 +27,7 @@ __all__ = ["LAYOUTS", "Found", "find_cases"]
 def find_cases(folder: Path, layout: str | None = None) -> tuple[str, Path, Found]:
     """The layout's name, the folder it starts in and its cases; `layout` None: the first that recognises the folder.
 
-    A folder that holds nothing but one folder is entered.  SettingsError for an unknown layout, DataError where the
+    A folder around the data set's folder is entered.  SettingsError for an unknown layout, DataError where the
     folder is not there, empty, or nothing known.
     """
     if layout is not None and layout not in LAYOUTS:
@@ -41,10 +42,15 @@ def find_cases(folder: Path, layout: str | None = None) -> tuple[str, Path, Foun
         if not entries:
             raise DataError(f"{start}: an empty folder; put images into it, or check the path")
         for name in [layout] if layout else LAYOUTS:
-            if LAYOUTS[name].recognise(start) and (name != "image_pairs" or len(entries) > 1 or entries[0].is_file()):
+            if LAYOUTS[name].recognise(start) and not (name == "image_pairs" and _is_wrapper(entries)):
                 return name, start, LAYOUTS[name].read(start)
         if len(entries) > 1 or not entries[0].is_dir():
             break
         start = entries[0]
     wanted = f"layout '{layout}'" if layout else "image files (.nii, .nii.gz, .png, .jpg, .tif, .bmp, .h5)"
     raise DataError(f"{folder}: no {wanted} found; see docs/how-to/own-data.md for what a folder may look like")
+
+
+def _is_wrapper(entries: list[Path]) -> bool:
+    """Whether there is one folder alone, with a name that says nothing."""
+    return len(entries) == 1 and entries[0].is_dir() and folder_word(entries[0].name).kind is Kind.UNKNOWN

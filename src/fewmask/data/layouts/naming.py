@@ -8,65 +8,11 @@ from enum import Enum
 
 from fewmask.data.layouts.lists import ROLES
 
-MASK_WORDS = frozenset(
-    {
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "lbl",
-        "lbls",
-        "labelstr",
-        "labelsts",
-        "labelmap",
-        "labelmaps",
-        "annot",
-        "annots",
-        "annotation",
-        "annotations",
-        "seg",
-        "segs",
-        "segmentation",
-        "segmentations",
-        "gt",
-        "gts",
-        "groundtruth",
-        "groundtruths",
-        "truth",
-        "manual",
-        "target",
-        "targets",
-        "roi",
-        "rois",
-    }
+MASK_WORD = (
+    "mask|label|lbl|labelmap|labelstr|labelsts|annot|annotation|seg|segmentation|gt|groundtruth|manual|target|roi"
 )
-IMAGE_WORDS = frozenset(
-    {
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "imagestr",
-        "imagests",
-        "imagesun",
-        "scan",
-        "scans",
-        "volume",
-        "volumes",
-        "vol",
-        "vols",
-        "frame",
-        "frames",
-        "photo",
-        "photos",
-        "picture",
-        "pictures",
-        "input",
-        "inputs",
-        "raw",
-        "data",
-    }
-)
+IMAGE_WORD = "image|img|imagestr|imagests|imagesun|scan|volume|vol|frame|photo|picture|input|raw|data"
+"""Regular expressions of the words that tell; an s may follow."""
 
 
 class Kind(Enum):
@@ -89,7 +35,7 @@ def folder_word(name: str) -> Word:
     """`train_masks` -> mask, "train"; `imagesTr` -> image, "tr"; `patient1` -> unknown, "patient1"."""
     text = "_".join(part.lower() for part in re.split(r"[-_. ]+|(?<=[a-z])(?=[A-Z])", name) if part)
     parts = text.replace("ground_truth", "groundtruth").split("_")
-    kinds = [Kind.MASK if part in MASK_WORDS else Kind.IMAGE if part in IMAGE_WORDS else Kind.UNKNOWN for part in parts]
+    kinds = [_kind(part) for part in parts]
     kind = Kind.MASK if Kind.MASK in kinds else Kind.IMAGE if Kind.IMAGE in kinds else Kind.UNKNOWN
     if kind is Kind.UNKNOWN:
         return Word(kind, name)
@@ -98,11 +44,11 @@ def folder_word(name: str) -> Word:
 
 def stem_word(stem: str) -> Word:
     """`x_mask`, `mask-x`, `mask1`, `x_seg_2` -> mask, "x"; `x_image`, `x_0000`, `img1` -> image, "x"; else unknown."""
-    for kind, words in ((Kind.MASK, MASK_WORDS), (Kind.IMAGE, IMAGE_WORDS)):
-        either = "|".join(sorted(words, key=len, reverse=True))
-        patterns = [rf"(?:(?P<rest>.*)[-_. ])?(?:{either})", rf"(?:{either})(?:[-_. ]+|(?=\d))(?P<rest>.+)"]
+    for kind, words in ((Kind.MASK, MASK_WORD), (Kind.IMAGE, IMAGE_WORD)):
+        word = f"(?:{words})s?"
+        patterns = [rf"(?:(?P<rest>.*)[-_. ])?{word}", rf"{word}(?:[-_. ]+|(?=\d))(?P<rest>.+)"]
         if kind is Kind.MASK:
-            patterns.append(rf"(?P<rest>.+)[-_. ](?:{either})[-_]?\d{{1,2}}")
+            patterns.append(rf"(?P<rest>.+)[-_. ]{word}[-_]?\d{{1,2}}")
         for pattern in patterns:
             match = re.fullmatch(pattern, stem, re.IGNORECASE)
             if match:
@@ -120,3 +66,10 @@ def role_of(folder: str) -> str | None:
 def is_role(folder: str) -> bool:
     """Whether the folder sorts cases by role and so is no patient."""
     return folder.lower() in ("", "tr", "ts", "un") or folder.lower() in ROLES
+
+
+def _kind(part: str) -> Kind:
+    for kind, words in ((Kind.MASK, MASK_WORD), (Kind.IMAGE, IMAGE_WORD)):
+        if re.fullmatch(f"(?:{words})s?", part):
+            return kind
+    return Kind.UNKNOWN

@@ -21,18 +21,19 @@ FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs", "imagesUn": ""}
 
 def recognise(folder: Path) -> bool:
     """Whether imagesTr holds files named CASE_0000 and the masks, if any, are named without the channel."""
-    if "dataset" in read_dataset_json(folder):
+    content = read_dataset_json(folder)
+    if isinstance(content.get("dataset"), dict):
         return True
     stems = [stem(path) for path in _images(folder / "imagesTr")]
-    matches = [CHANNEL.match(name) for name in stems]
-    if not stems or not all(matches):
-        return False
+    matches = [match for match in map(CHANNEL.match, stems) if match]
+    channels = {match["channel"] for match in matches}
+    cases = {match["case"] for match in matches}
     masks = {stem(path) for path in _images(folder / "labelsTr")}
-    if masks:
-        return not masks & set(stems)
-    channels = {match["channel"] for match in matches if match}
-    cases = {match["case"] for match in matches if match}
-    named = channel_names(read_dataset_json(folder))
+    if masks & (cases | set(stems)):
+        return bool(masks & cases) and not masks & set(stems)
+    if not stems or len(matches) < len(stems):
+        return False
+    named = channel_names(content)
     expected = len(named) if named else len(stems) / len(cases)
     return "0000" in channels and len(channels) == expected and (bool(named) or len(channels) <= 4)
 
