@@ -60,28 +60,28 @@ def draw_heart(rng: np.random.Generator) -> Heart:
     radius, wall = (rng.choice(kinds, p=[0.5, 0.25, 0.25]) * rng.uniform(0.88, 1.12, 2)).tolist()
     harmonics = np.arange(2, 6)
     return Heart(
-        centre=rng.uniform(-18, 18, 2),
+        centre=rng.uniform(-16, 16, 2),
         tilt=rng.uniform(-0.18, 0.18, 2),
         first_slice=rng.uniform(-9, 5),
         length=rng.uniform(62, 88),
         radius=radius,
         wall=wall,
         right_radius=rng.uniform(21, 32),
-        right_angle=np.pi + rng.uniform(-1.1, 1.1),
+        right_angle=np.pi + rng.uniform(-0.9, 0.9),
         contraction=rng.uniform(0.16, 0.42),
-        wobble=rng.normal(0, 0.16, (3, 4, 2)) / harmonics[:, None],
+        wobble=rng.normal(0, 0.14, (3, 4, 2)) / harmonics[:, None],
         papillary=np.array([0.9, -0.9]) + rng.uniform(-0.5, 0.5, 2),
         fat=rng.uniform(1, 7),
         aorta=np.array([rng.uniform(38, 54), rng.uniform(2, 34)]),
         lung=rng.uniform(2, 16),
         liver=rng.uniform(0, 16),
-        blood=rng.uniform(0.7, 1.1),
-        muscle=rng.uniform(0.3, 0.6),
+        blood=rng.uniform(0.75, 1.1),
+        muscle=rng.uniform(0.3, 0.54),
         tissue={
-            "body": rng.uniform(0.35, 0.75),
+            "body": rng.uniform(0.35, 0.68),
             "fat": rng.uniform(0.5, 1.15),
             "lung": rng.uniform(0.05, 0.16),
-            "liver": rng.uniform(0.3, 0.8),
+            "liver": rng.uniform(0.3, 0.7),
         },
     )
 
@@ -182,7 +182,7 @@ def _scanned(intensity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     blurred = gaussian_filter(intensity * (1 + texture), (0, *[rng.uniform(0.4, 1.1)] * 2))
     field = gaussian_filter(rng.normal(size=intensity.shape), (3, 24, 24), mode="nearest", truncate=2)
     shaded = blurred * np.exp(0.35 * (field - field.mean()) / field.std())
-    noise = rng.normal(0, rng.uniform(0.06, 0.16), (2, *intensity.shape))
+    noise = rng.normal(0, rng.uniform(0.05, 0.13), (2, *intensity.shape))
     return (np.hypot(shaded + noise[0], noise[1]) * rng.uniform(150, 900)).astype(np.float32)
 
 

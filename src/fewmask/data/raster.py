@@ -86,12 +86,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path}: over {Image.MAX_IMAGE_PIXELS} pixels; cut or reduce the picture") from None
     except UnidentifiedImageError:
-        raise DataError(
-            f"{path}: not a PNG, JPEG, TIFF or BMP picture; convert it or take it out"
-        ) from None
+        raise DataError(f"{path}: not a PNG, JPEG, TIFF or BMP picture; convert it or take it out") from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, KeyError, EOFError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error) as error:
         # What Pillow's decoders raise.
         raise DataError(f"{path}: broken picture ({' '.join(str(error).split())}); copy it again") from None
 
