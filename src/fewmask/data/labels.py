@@ -122,8 +122,8 @@ def _unnamed(
         return LabelSet(names=("background",), values=(0,), ignore=ignore), []
     if len(found) > MAX_UNNAMED:
         path = max(masks, key=lambda path: len(masks[path]))
-        ends = sum(value <= 20 or value >= 235 for value in masks[path])
-        guess = "smeared by compression or interpolation? threshold it" if ends > len(masks[path]) / 4 else "an image?"
+        smeared = any(0 < value <= 20 for value in masks[path]) and any(235 <= value < 255 for value in masks[path])
+        guess = "a mask smeared by compression, or an image?" if smeared else "an image, or single objects?"
         raise DataError(
             f"{path}: mask values {_list(masks[path])}, {len(found)} over all masks, over {MAX_UNNAMED} and without "
             f"names ({guess}); give one value per class, or name them under 'labels' {FIX}"
