@@ -55,7 +55,7 @@ def estimate(
     depth = patch_size[0] if len(patch_size) == 3 else batch
     whole = len(patch_size) == 3 and plane * prepared[0] <= WHOLE_BYTES
     held = prepared[0] if whole else min(depth, prepared[0])
-    rows = min(batch, prepared[0]) if len(patch_size) == 2 else batch
+    rows = min(batch, prepared[0]) if len(patch_size) == 2 else max(batch, 2)
     return Estimate(
         reading=voxels * 16,
         preparing=voxels * FLOAT + points * 16,

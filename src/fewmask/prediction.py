@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,11 @@ import torch
 from fewmask.config import Predict, nearest, validated
 from fewmask.data import formats, intensity
 from fewmask.data.cache import Preparation
+from fewmask.data.conform import compact, prepare_image, prepared_geometry
 from fewmask.data.grid import Grid
-from fewmask.data.prepare import compact, prepare_image, prepared_geometry
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.inputs import input_cases
-from fewmask.memory import Estimate, check_memory, estimate
+from fewmask.memory import FLOAT, Estimate, check_memory, estimate
 from fewmask.predictors import Model, load_model, model_hash
 from fewmask.progress import say, track
 from fewmask.record import Record
@@ -221,6 +223,9 @@ def _make_folders(out: Path, probabilities: bool, uncertainty: bool) -> None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    for folder in wanted:
+        if not os.access(folder, os.W_OK):
+            raise DataError(f"{folder}: cannot be written (no permission); choose another --out")
 
 
 def _entropy(row: torch.Tensor) -> torch.Tensor:
@@ -233,6 +238,13 @@ def _array(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
     if scratch is None:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile(dir=scratch) as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error while writing
+            try:
+                os.posix_fallocate(file.fileno(), 0, FLOAT * prod(shape))
+            except OSError:
+                raise OutOfMemory(
+                    f"{scratch}: no {FLOAT * prod(shape) / 1e9:.2f} GB for probabilities; free disk"
+                ) from None
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 

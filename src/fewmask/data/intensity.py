@@ -71,9 +71,7 @@ def fit_fingerprint(kind: str, cases: Sequence[Statistics], foregrounds: Sequenc
     if kind == "ct":
         found = [statistics for statistics in foregrounds if statistics["mean"]]
         if not found:
-            raise DataError(
-                "intensity ct: no labelled case has foreground to fit the window on; use intensity=percentile"
-            )
+            raise DataError("intensity ct: no labelled case has foreground to fit on; use plan.intensity=percentile")
         mean, std = _pooled(found)
         quantiles = np.concatenate([np.asarray(statistics["quantiles"]) for statistics in found], axis=1)
         low, high = np.percentile(quantiles, (LOW, HIGH), axis=1)

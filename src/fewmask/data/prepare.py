@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,97 +22,22 @@ import numpy as np
 
 from fewmask.data import formats, intensity
 from fewmask.data.cache import Cache, Preparation
-from fewmask.data.grid import Grid, Orientation, orientation, resize_image, resize_label
+from fewmask.data.conform import compact, foreground_locations, prepare_image, prepare_label, prepared_geometry
+from fewmask.data.grid import Grid, Orientation
 from fewmask.errors import DataError, OutOfMemory
+from fewmask.memory import available_bytes
 from fewmask.progress import say, track
 from fewmask.runs import atomic_write
-from fewmask.seeding import generator
 from fewmask.types import Case, LabelSet, Split
 
 if TYPE_CHECKING:
     from fewmask.data.catalogue import Catalogue
 
-LOCATIONS = 10_000
-"""Most positions kept per class: nnU-Net's number."""
 SPARE_BYTES = 64 * 2**20
 """Disk that must stay free beside the cache, for the log and small files."""
 
-
-def prepared_geometry(grid: Grid, preparation: Preparation) -> tuple[Orientation, Grid]:
-    """Native grid -> the orientation and the prepared grid.  Raises DataError where a spacing is needed and missing."""
-    turn = orientation(grid, slices=preparation.dims == 2)
-    oriented = turn.apply_grid(grid)
-    shape = oriented.shape
-    if preparation.dims == 2 and preparation.size is not None:
-        shape = (shape[0], *preparation.size)
-    elif preparation.dims == 3 and preparation.spacing_mm is not None:
-        if oriented.spacing_mm is None:
-            raise DataError(
-                f"image without spacing, but the plan resamples to {preparation.spacing_mm} mm; "
-                "set plan.spacing_mm=null to keep the voxels as they are"
-            )
-        shape = tuple(
-            max(1, round(count * own / common))
-            for count, own, common in zip(shape, oriented.spacing_mm, preparation.spacing_mm, strict=True)
-        )
-    return turn, _resized_grid(oriented, shape)
-
-
-def _resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
-    """`grid` with other voxel counts over the same extent; half-pixel centres."""
-    if shape == grid.shape:
-        return grid
-    factor = np.array(grid.shape) / np.array(shape)
-    spacing, affine = grid.spacing_mm, grid.affine
-    if spacing is not None:
-        spacing = tuple(float(value) for value in np.array(spacing) * factor)
-    if affine is not None:
-        step = np.diag([*factor, 1.0])
-        step[:3, 3] = (factor - 1) / 2
-        affine = affine @ step
-    return replace(grid, shape=shape, spacing_mm=spacing, affine=affine)
-
-
-def prepare_image(image: np.ndarray, grid: Grid, preparation: Preparation) -> tuple[np.ndarray, Orientation, Grid]:
-    """Native image (C, D, H, W) -> the same on the prepared grid (float32, raw values), its orientation, its grid."""
-    if image.shape[0] != preparation.channels:
-        raise DataError(f"{image.shape[0]} channels where {preparation.channels} are expected; give the same channels")
-    turn, prepared = prepared_geometry(grid, preparation)
-    return resize_image(turn.apply(image), prepared.shape), turn, prepared
-
-
-def prepare_label(label: np.ndarray, turn: Orientation, prepared: Grid) -> np.ndarray:
-    """Native class indices (D, H, W) -> the same on the prepared grid, nearest."""
-    return np.ascontiguousarray(resize_label(turn.apply(label), prepared.shape))
-
-
-def compact(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """float32 image -> (stored, scale) with image = stored * scale.
-
-    float16 with a power of two as scale, which is exact, unless that loses over 1 % of the deviation (a small contrast
-    on a large offset): then float32.
-    """
-    largest = float(np.abs(image).max(initial=0.0))
-    scale = 1.0
-    if largest > 32768 or 0 < largest < 1:
-        scale = float(2.0 ** (np.ceil(np.log2(largest)) - 15))
-    stored = (image / np.float32(scale)).astype(np.float16)
-    for channel, kept in zip(image, stored, strict=True):
-        loss = max(float(np.abs(kept[z].astype(np.float32) * scale - channel[z]).max()) for z in range(len(channel)))
-        if loss > 0.01 * float(channel.std(dtype=np.float64)) and loss > 0:
-            return image.astype(np.float32, copy=False), 1.0
-    return stored, scale
-
-
-def foreground_locations(label: np.ndarray, classes: int, case_id: str) -> dict[int, np.ndarray]:
-    """Foreground class -> (n, 3) int32 positions in label (D, H, W), at most LOCATIONS drawn at random, in order."""
-    found = {}
-    for value in range(1, classes):
-        flat = np.flatnonzero(label == value)
-        if len(flat) > LOCATIONS:
-            flat = np.sort(generator("locations", case_id, value).choice(flat, LOCATIONS, replace=False))
-        found[value] = np.stack(np.unravel_index(flat, label.shape), axis=1).astype(np.int32)
-    return found
+STALE_SECONDS = 24 * 3600
+"""Age at which a temporary file is a killed process's."""
 
 
 def prepare(
@@ -123,31 +50,33 @@ def prepare(
 ) -> Cache:
     """Prepare every case of the split into root/<key>; what is there and whose source is unchanged is kept.
 
-    workers: threads (reading and resizing release the interpreter); None: one a core, at most 8.  Raises DataError for
+    workers: threads (reading and resizing release the interpreter); None: one a core as far as
+    memory goes, at most 8.  Raises DataError for
     a broken file and OutOfMemory where the disk is too small.
     """
     labels: dict[str, tuple[int, ...] | None] = {**split.labelled_slices, **dict.fromkeys(split.val)}
     folder = root / preparation.key
     cache = Cache(folder, preparation, labels)
-    for name in ("images", "labels", "cases"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    _make_folders(folder)
     ids = dict.fromkeys([*split.labelled_slices, *split.unlabelled, *split.val, *split.test])
     missing = [case_id for case_id in ids if case_id not in catalogue.by_id]
     if missing:
         raise DataError(f"case '{missing[0]}' of the split is not in the catalogue; split again")
     cases = [catalogue.by_id[case_id] for case_id in ids]
     due = [case for case in cases if not _image_current(case, cache) or not _label_current(case, cache, catalogue)]
-    need = _check_disk(due, preparation, folder)
+    need, largest = _needs(due, preparation)
+    _check_disk(need, folder)
     say(f"prepare: {len(due)} of {len(cases)} cases, {need / 1e9:.2f} GB in {folder}", quiet or not due)
     atomic_write(folder / "preparation.json", preparation.model_dump_json(indent=2) + "\n")
+    workers = workers or _workers(largest)
     for _ in track(_in_threads(due, cache, catalogue, workers), "prepare", len(due), quiet=quiet):
         pass
     return cache
 
 
-def _in_threads(due: list[Case], cache: Cache, catalogue: Catalogue, workers: int | None) -> Iterator[None]:
+def _in_threads(due: list[Case], cache: Cache, catalogue: Catalogue, workers: int) -> Iterator[None]:
     """Prepare all; the first error stops what has not begun."""
-    executor = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    executor = ThreadPoolExecutor(workers)
     try:
         yield from executor.map(lambda case: _prepare_case(case, cache, catalogue.labels), due)
     except MemoryError:
@@ -261,16 +190,41 @@ def _label_current(case: Case, cache: Cache, catalogue: Catalogue) -> bool:
     return record.items() >= _label_sources(case, catalogue.labels).items()
 
 
-def _check_disk(due: list[Case], preparation: Preparation, folder: Path) -> int:
-    """Bytes that the cases need.  Raises OutOfMemory where the disk has less."""
-    need = 0
+def _make_folders(folder: Path) -> None:
+    """The cache's folders, without what killed processes left in them."""
+    try:
+        for name in ("images", "labels", "cases"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+    for path in folder.glob("*/.*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+
+
+def _needs(due: list[Case], preparation: Preparation) -> tuple[int, int]:
+    """Bytes on disk that the cases will take, and in memory while the largest of them is prepared."""
+    disk = memory = 0
     for case in due:
-        _, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)
-        need += int(np.prod(grid.shape)) * (2 * preparation.channels + 1)
+        native = formats.read_header(case.images[0]).grid
+        _, grid = prepared_geometry(native, preparation)
+        disk += prod(grid.shape) * (2 * preparation.channels + 1)
+        memory = max(memory, preparation.channels * (16 * prod(native.shape) + 16 * prod(grid.shape)))
+    return disk, memory
+
+
+def _workers(largest: int) -> int:
+    """As many threads as cores, as far as each finds memory for the largest case."""
+    free = available_bytes()
+    return max(1, min(8, os.cpu_count() or 1, 8 if free is None else free // max(largest, 1)))
+
+
+def _check_disk(need: int, folder: Path) -> None:
+    """Raises OutOfMemory where the disk has less than `need` bytes."""
     free = shutil.disk_usage(folder).free
     if need + SPARE_BYTES > free:
         raise OutOfMemory(
             f"{folder}: the cache needs {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free; "
             "free some or choose another folder"
         )
-    return need
