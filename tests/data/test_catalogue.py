@@ -134,10 +134,3 @@ def test_a_semicolon_in_a_path(files, tmp_path) -> None:
     files.image("a;b.png")
     with pytest.raises(DataError, match="';' separates the images of a case; rename"):
         write_catalogue(scan(files.root), tmp_path / "catalogue")
-
-
-def test_a_folder_that_cannot_be_written(files) -> None:
-    files.image("a.png")
-    catalogue = scan(files.root)
-    with pytest.raises(DataError, match="cannot write the catalogue .*choose another --out"):
-        write_catalogue(catalogue, files.path("a.png") / "catalogue")

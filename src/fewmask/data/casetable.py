@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ from fewmask.data.formats import read_header
 from fewmask.data.layouts.case_csv import read_cases, write_cases
 from fewmask.data.layouts.companions import read_dataset_yaml
 from fewmask.errors import DataError
+from fewmask.runs import atomic_write
 from fewmask.types import Case, LabelSet
 
 CASES = "cases.csv"
@@ -64,16 +65,10 @@ def write_catalogue(catalogue: Catalogue, folder: Path) -> None:
         "lists": {role: list(cases) for role, cases in catalogue.lists.items()},
         "findings": list(catalogue.findings),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f".{CASES}.part").open("w", newline="", encoding="utf-8") as stream:
-            write_cases(catalogue.cases, stream, folder)
-        with (folder / f".{DATASET}.part").open("w", encoding="utf-8") as stream:
-            yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True, width=120)
-        os.replace(folder / f".{CASES}.part", folder / CASES)
-        os.replace(folder / f".{DATASET}.part", folder / DATASET)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot write the catalogue ({error.strerror}); choose another --out") from None
+    table = io.StringIO()
+    write_cases(catalogue.cases, table, folder)
+    atomic_write(folder / CASES, table.getvalue())
+    atomic_write(folder / DATASET, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
 
 def is_catalogue(folder: Path) -> bool:
