@@ -96,7 +96,7 @@ def predict_case(
         with evaluating(model.predictor, device), torch.no_grad():
             rows = native_rows(windows.blocks(prepared, need.whole), prepared_grid.shape[0], oriented)
             for index, row in enumerate(rows):
-                classes[index] = row.argmax(0).numpy()
+                classes[index] = row.numpy().argmax(0)  # on a CPU 7 times as fast as torch's
                 if entropy is not None:
                     entropy[index] = _entropy(row).numpy()
                 if kept is not None:
