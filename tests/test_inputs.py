@@ -1,3 +1,4 @@
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_a_catalogue_gives_its_images(tmp_path):
     (tmp_path / "cases.csv").write_text("case,patient,images,label,site\nfirst,p,x/one.nii.gz,x/gone.nii.gz,\n")
     (case,) = input_cases([tmp_path], ("MR",))
     assert (case.id, case.label) == ("first", None)
+
+
+def test_ua_mt_files_are_named_by_their_folder(tmp_path):
+    for name in ("A1", "B2"):
+        (tmp_path / name).mkdir()
+        with h5py.File(tmp_path / name / "mri_norm2.h5", "w") as file:
+            file["image"] = np.zeros((4, 5, 6), np.float32)
+    assert ids([tmp_path]) == ids([tmp_path / "A1", tmp_path / "B2" / "mri_norm2.h5"]) == ["A1", "B2"]
 
 
 def test_several_inputs_are_joined_and_clashes_named(tmp_path):

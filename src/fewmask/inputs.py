@@ -26,7 +26,7 @@ def input_cases(inputs: Iterable[Path], channels: Sequence[str]) -> list[Case]:
     found: list[Case] = []
     for path in inputs:
         if path.is_dir():
-            cases = [replace(case, label=None) for case in find_cases(path)[2].cases]
+            cases = [replace(case, id=_id(case), label=None) for case in find_cases(path)[2].cases]
         elif path.is_file():
             cases = _of_file(path, len(channels))
         else:
@@ -42,9 +42,15 @@ def input_cases(inputs: Iterable[Path], channels: Sequence[str]) -> list[Case]:
     return list(unique.values())
 
 
+def _id(case: Case) -> str:
+    """The case's id; UA-MT calls every file the same, so a lone one is named by its folder."""
+    path = case.images[0]
+    return path.absolute().parent.name if case.id == formats.stem(path) and path.name == UA_MT_NAME else case.id
+
+
 def _of_file(path: Path, channels: int) -> list[Case]:
     """The file as a case; of a file a channel, all of them."""
-    name = path.parent.name if path.name == UA_MT_NAME else formats.stem(path)
+    name = _id(Case(id=formats.stem(path), patient="", images=(path,)))
     match = CHANNEL.match(name)
     paths = [path]
     if match and channels > 1 and formats.read_header(path).channels == 1:
