@@ -54,6 +54,15 @@ class Files:
             Image.fromarray(values[0]).save(path)
         return path
 
+    def catalogue(self, cases: str, dataset: str | None = "labels: {background: 0, nerve: 1}\n") -> None:
+        """scans/a and scans/b, a mask of a, and the two files of a catalogue written by hand."""
+        self.image("scans/a.nii.gz")
+        self.image("scans/b.nii.gz")
+        self.mask("drawn/of a.nii.gz")
+        self.text("cases.csv", cases)
+        if dataset is not None:
+            self.text("dataset.yaml", dataset)
+
     def hdf5(self, name: str, values: tuple[int, ...] | None = (0, 1), shape: tuple[int, ...] = SHAPE) -> Path:
         """An HDF5 file with `image`, and `label` unless `values` is None."""
         self._count += 1

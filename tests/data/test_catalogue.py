@@ -1,62 +1,24 @@
-"""Catalogue folders: written, read, opened, and written by hand."""
+"""Opening: a catalogue, a table written by hand, or data."""
 
 from __future__ import annotations
 
-import os
-
-import pytest
-import yaml
-
-from fewmask.data.casetable import Catalogue
-from fewmask.data.catalogue import open_catalogue, read_catalogue, write_catalogue
+from fewmask.data.catalogue import open_catalogue, write_catalogue
 from fewmask.data.scan import scan
-from fewmask.errors import DataError
-from fewmask.types import Case, LabelSet
+from fewmask.types import LabelSet
 
 
-def hand_written(files, cases: str, dataset: str | None = "labels: {background: 0, nerve: 1}\n") -> None:
-    files.image("scans/a.nii.gz")
-    files.image("scans/b.nii.gz")
-    files.mask("drawn/of a.nii.gz")
-    files.text("cases.csv", cases)
-    if dataset is not None:
-        files.text("dataset.yaml", dataset)
-
-
-def test_what_is_written_is_read(files, tmp_path) -> None:
-    for name in ("patient1_frame1", "patient1_frame2", "bö, 3"):
-        files.image(f"images/{name}.png", channels=3)
-        files.mask(f"masks/{name}.png", (0, 255, 7) if name == "bö, 3" else (0, 7))
-    files.text("dataset.yaml", "name: ÄÖ\nignore: 255\nlists: {test: [patient1_frame1]}\n")
-    catalogue = scan(files.root)
-    assert catalogue.labels.ignore == 255
-    write_catalogue(catalogue, tmp_path / "out" / "catalogue")
-    assert read_catalogue(tmp_path / "out" / "catalogue") == catalogue
-    assert open_catalogue(tmp_path / "out" / "catalogue") == catalogue
-    assert sorted(os.listdir(tmp_path / "out" / "catalogue")) == ["cases.csv", "dataset.yaml"]
-
-
-def test_paths_are_relative_so_that_both_can_move(files, tmp_path) -> None:
+def test_a_catalogue_is_read_and_anything_else_is_scanned(files, tmp_path) -> None:
     files.image("images/a.png")
     files.mask("masks/a.png")
-    write_catalogue(scan(files.root), files.root / "catalogue")
-    assert "../images/a.png,../masks/a.png" in (files.root / "catalogue" / "cases.csv").read_text()
-    files.root.rename(tmp_path / "moved")
-    (case,) = read_catalogue(tmp_path / "moved" / "catalogue").cases
-    assert case.images == (tmp_path / "moved" / "images" / "a.png",)
-
-
-def test_reading_neither_opens_nor_wants_masks(files, tmp_path) -> None:
-    files.image("images/a.png")
-    files.mask("masks/a.png")
-    catalogue = scan(files.root)
+    catalogue = open_catalogue(files.root)
     write_catalogue(catalogue, tmp_path / "catalogue")
     files.path("masks/a.png").unlink()
-    assert read_catalogue(tmp_path / "catalogue") == catalogue
+    assert open_catalogue(tmp_path / "catalogue") == catalogue
+    assert open_catalogue(files.root).by_id["a"].label is None
 
 
 def test_a_minimum_written_by_hand(files) -> None:
-    hand_written(files, "images,label\nscans/a.nii.gz,drawn/of a.nii.gz\nscans/b.nii.gz,\n")
+    files.catalogue("images,label\nscans/a.nii.gz,drawn/of a.nii.gz\nscans/b.nii.gz,\n")
     catalogue = open_catalogue(files.root)
     assert (catalogue.name, catalogue.channels, catalogue.planar) == ("data set", ("image",), False)
     assert catalogue.labels == LabelSet(names=("background", "nerve"), values=(0, 1))
@@ -68,7 +30,7 @@ def test_a_minimum_written_by_hand(files) -> None:
 
 def test_a_table_without_class_names_is_scanned(files) -> None:
     text = "case,patient,images,label,site\nx,p,scans/a.nii.gz;scans/b.nii.gz,drawn/of a.nii.gz,Ulm\n"
-    hand_written(files, text, dataset=None)
+    files.catalogue(text, dataset=None)
     catalogue = open_catalogue(files.root)
     assert (catalogue.layout, catalogue.channels) == ("table", ("channel 0", "channel 1"))
     assert catalogue.labels.names == ("background", "class 1")
@@ -83,54 +45,3 @@ def test_a_written_catalogue_can_be_scanned_again(files, tmp_path) -> None:
     write_catalogue(catalogue, tmp_path / "catalogue")
     again = scan(tmp_path / "catalogue")
     assert (again.layout, again.cases, again.labels) == ("table", catalogue.cases, catalogue.labels)
-
-
-@pytest.mark.parametrize(
-    ("cases", "dataset", "message"),
-    [
-        ("case,label\na,b\n", "labels: [background, a]", r"no column 'images'"),
-        ("image\na.png\n", "labels: [background, a]", r"unknown column 'image'; did you mean 'images'\?"),
-        ("images\n", "labels: [background, a]", r"no cases; write one row a case"),
-        ("images\nscans/z.nii.gz\n", "labels: [background, a]", r"cases.csv line 2: .*z.nii.gz is not there"),
-        ("case,images\nx,\n", "labels: [background, a]", r"cases.csv line 2: no images"),
-        ("case,images\na/b,scans/a.nii.gz\n", "labels: [background, a]", r"case 'a/b' contains '/' or ':'"),
-        ("case,images\na,scans/a.nii.gz\na,scans/b.nii.gz\n", "labels: [background, a]", r"would both be case 'a'"),
-        ("images\nscans/a.nii.gz\n", "name: x", r"no 'labels'; write for example"),
-        ("images\nscans/a.nii.gz\n", "labels: {a: 1}", r"'labels' has no background"),
-        ("images\nscans/a.nii.gz\n", "labels: {background: 0, a: 0}", r"stands for two things"),
-        ("images\nscans/a.nii.gz\n", "labels: [background, a]\nlists: {val: [c]}", r"lists val: 'c' is no case"),
-        ("images\nscans/a.nii.gz\n", None, r"no dataset.yaml, so no catalogue"),
-    ],
-)
-def test_wrong_by_hand(files, cases: str, dataset: str | None, message: str) -> None:
-    hand_written(files, cases, dataset)
-    with pytest.raises(DataError, match=message):
-        read_catalogue(files.root)
-
-
-def test_order_of_classes_is_that_of_the_file(files) -> None:
-    hand_written(files, "images\nscans/a.nii.gz\n", "labels: {z: 2, Background: 0, a: 1}\nignore: 255\n")
-    labels = read_catalogue(files.root).labels
-    assert labels == LabelSet(names=("Background", "z", "a"), values=(0, 2, 1), ignore=255)
-
-
-def test_awkward_class_names_survive(files, tmp_path) -> None:
-    image = files.image("a.png")
-    names = ("background", "no", "1", "a: b", "ö")
-    catalogue = Catalogue(
-        name="1e3",
-        channels=("on",),
-        labels=LabelSet(names=names, values=(0, 1, 2, 3, 4)),
-        planar=True,
-        layout="image_pairs",
-        cases=(Case(id="a", patient="007", images=(image,)),),
-    )
-    write_catalogue(catalogue, tmp_path)
-    assert read_catalogue(tmp_path) == catalogue
-    assert list(yaml.safe_load((tmp_path / "dataset.yaml").read_text(encoding="utf-8"))["labels"]) == list(names)
-
-
-def test_a_semicolon_in_a_path(files, tmp_path) -> None:
-    files.image("a;b.png")
-    with pytest.raises(DataError, match="';' separates the images of a case; rename"):
-        write_catalogue(scan(files.root), tmp_path / "catalogue")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from fewmask.data.layouts.found import patient_of
 from fewmask.data.layouts.naming import Kind, Word, folder_word, is_role, role_of, stem_word
 
 
@@ -47,26 +46,6 @@ def test_folder(name: str, kind: Kind, rest: str) -> None:
 )
 def test_stem(stem: str, kind: Kind, rest: str) -> None:
     assert stem_word(stem) == Word(kind, rest)
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("patient001_frame01", "patient001"),
-        ("patient001", "patient001"),
-        ("Case 12_b", "Case 12"),
-        ("sub-01_ses-2_T1w", "sub-01"),
-        ("sub-01", "sub-01"),
-        ("A7_frame03", "A7"),
-        ("A7_frame03_slice_2", "A7"),
-        ("hippocampus_190", "hippocampus_190"),
-        ("slice_3", "slice_3"),
-        ("patients", "patients"),
-        ("case_0001", "case_0001"),
-    ],
-)
-def test_patient_that_a_name_tells(name: str, patient: str) -> None:
-    assert patient_of(name) == patient
 
 
 def test_roles_of_folders() -> None:
