@@ -115,6 +115,8 @@ def test_default_val_grows_with_the_labelled(labelled: int, val: int) -> None:
 def test_default_val_out_of_the_labelled_is_said() -> None:
     split, why = choose_split(catalogue_of(5, unmasked=4), None)
     assert (len(patients(split.labelled)), len(patients(split.val))) == (4, 1)
+    assert why[0] == "labelled: 4 patients, 8 cases, every case with a mask"
+    assert why[2].startswith("val: 1 patient, 2 cases, taken out")
     assert len(split.unlabelled) == 8
     assert "taken out of the labelled ones; --val 0 leaves them there" in why[2]
     assert len(patients(make_split(catalogue_of(5, unmasked=4), None, val="0").labelled)) == 5

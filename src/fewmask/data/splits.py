@@ -62,7 +62,8 @@ def choose_split(
     apart = [
         entry for role in DECIDED for entry in (*roles.get(role, ()), *(lists[role] if role != "labelled" else ()))
     ]
-    pool = [group for group in _order(catalogue, lists, seed) if group not in set(_patients(apart, catalogue))]
+    given = set(_patients(apart, catalogue))
+    pool = [group for group in _order(catalogue, lists, seed) if group not in given]
     total = len(pool)
     for role in ("val", "test"):
         request = requests[role]
@@ -80,7 +81,8 @@ def choose_split(
         why["labelled"] = f"first of {_order_name(lists, seed)}" if request else "every case with a mask"
     roles.setdefault("test", ())
     if "val" not in roles:
-        free = [group for group in pool if group not in _patients(lists["unlabelled"], catalogue)]
+        spared = set(_patients(lists["unlabelled"], catalogue))
+        free = [group for group in pool if group not in spared]
         roles["val"], roles["labelled"], why["val"] = _default_val(roles["labelled"], free, catalogue)
     split = check_split(Split(**roles, seed=seed), catalogue)
     return split, _told(split, why, catalogue)
@@ -195,11 +197,11 @@ def _named_roles(
 
 def _order(catalogue: Catalogue, lists: Mapping[str, tuple[str, ...]], seed: int) -> list[str]:
     """Groups with masks in the order in which they are taken.  A train list is the whole pool."""
-    masked = [group for group, cases in catalogue.groups.items() if any(case.label for case in cases)]
+    masked = {group for group, cases in catalogue.groups.items() if any(case.label for case in cases)}
     listed = _patients((*lists["labelled"], *lists["train"]), catalogue)
-    rest = [] if lists["train"] else sorted((group for group in masked if group not in listed), key=natural)
+    rest = [] if lists["train"] else sorted(masked - set(listed), key=natural)
     drawn = [rest[index] for index in generator(seed, "split").permutation(len(rest))]
-    return [group for group in (*listed, *drawn) if group in set(masked)]
+    return [group for group in (*listed, *drawn) if group in masked]
 
 
 def _order_name(lists: Mapping[str, tuple[str, ...]], seed: int) -> str:
@@ -262,5 +264,6 @@ def _told(split: Split, why: Mapping[str, str], catalogue: Catalogue) -> tuple[s
     for role in ROLES:
         entries = getattr(split, role)
         reason = f", {why[role]}" if role in why else ""
-        lines.append(f"{role}: {len(_patients(entries, catalogue))} patients, {len(entries)} cases{reason}")
+        counts = ((len(_patients(entries, catalogue)), "patient"), (len(entries), "case"))
+        lines.append(f"{role}: {', '.join(f'{n} {word}' if n == 1 else f'{n} {word}s' for n, word in counts)}{reason}")
     return tuple(lines)
