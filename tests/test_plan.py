@@ -1,0 +1,272 @@
+"""The planning rules, each against a catalogue made for it; which masks a plan opens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewmask import config, plan
+from fewmask.data.catalogue import Catalogue
+from fewmask.errors import DataError, SettingsError
+from fewmask.types import Case, LabelSet, Split
+
+LABELS = LabelSet(names=("background", "one", "two"), values=(0, 1, 2))
+
+
+def catalogue_of(paths: list[Path], **changes) -> Catalogue:
+    cases = tuple(Case(id=path.name.split(".")[0], patient=path.name, images=(path,), label=path) for path in paths)
+    values = {
+        "name": "test",
+        "channels": ("MR",),
+        "labels": LABELS,
+        "planar": False,
+        "layout": "nnunet",
+        "cases": cases,
+    }
+    return Catalogue(**{**values, "lists": {}, "findings": (), **changes})
+
+
+def volume(path: Path, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Path:
+    """A NIfTI (x, y, z) of `shape` (D, H, W) and `spacing_mm` (D, H, W), in RAS."""
+    nib.save(nib.Nifti1Image(np.zeros(shape[::-1], np.uint8), np.diag([*spacing_mm[::-1], 1])), path)
+    return path
+
+
+def picture(path: Path, array: np.ndarray) -> Path:
+    Image.fromarray(array).save(path)
+    return path
+
+
+def planned(catalogue: Catalogue, wanted: config.Plan | None = None, fixed: tuple[str, ...] = (), size=(32, 48, 32)):
+    split = Split(labelled=(catalogue.cases[0].id,), unlabelled=tuple(case.id for case in catalogue.cases[1:]))
+    wanted = wanted or config.Plan()
+    rank = plan.plan_rank(catalogue, split, wanted, "cpu")
+    if wanted.size is None:
+        wanted = wanted.model_copy(update={"size": size[-rank.dims :]})
+    return plan.make_plan(catalogue, split, rank, wanted, "tier recipe cpu", fixed)
+
+
+def reason(result: plan.Planned, setting: str) -> str:
+    return next(why for name, _, why in result.reasons if name == setting)
+
+
+def test_isotropic_volumes_are_planned_in_3d(tmp_path: Path) -> None:
+    spacings = [(1.0, 1.0, 1.0), (1.0, 1.0, 2.0), (3.0, 1.0, 1.5)]
+    paths = [volume(tmp_path / f"c{i}.nii.gz", (40, 50, 36), spacing) for i, spacing in enumerate(spacings)]
+    result = planned(catalogue_of(paths))
+    assert (result.settings.tier, result.settings.dims) == ("cpu", 3)
+    assert result.settings.spacing_mm == (1.0, 1.0, 1.5)
+    assert [name for name, _, _ in result.reasons] == [
+        "plan.tier",
+        "plan.dims",
+        "plan.spacing_mm",
+        "plan.size",
+        "plan.intensity",
+        "plan.flip",
+    ]
+    assert "None" not in str(result.settings.size)
+
+
+def test_thick_slices_are_planned_in_2d(tmp_path: Path) -> None:
+    result = planned(catalogue_of([volume(tmp_path / "c.nii.gz", (9, 40, 44), (10.0, 1.5, 1.5))]))
+    assert (result.settings.dims, result.settings.size, result.settings.spacing_mm) == (2, (48, 32), None)
+    assert reason(result, "plan.dims") == "spacing ratio 6.7 is over 3"
+
+
+@pytest.mark.parametrize(("ratio", "dims"), [(3.0, 3), (3.1, 2)])
+def test_the_ratio_that_decides(tmp_path: Path, ratio: float, dims: int) -> None:
+    assert planned(catalogue_of([volume(tmp_path / "c.nii.gz", (9, 30, 30), (ratio, 1.0, 1.0))])).settings.dims == dims
+
+
+def test_h5_without_spacing_is_2d_unless_the_layout_is_isotropic(tmp_path: Path) -> None:
+    path = tmp_path / "c.h5"
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = np.zeros((20, 30, 40), np.float32), np.zeros((20, 30, 40), np.uint8)
+    assert planned(catalogue_of([path], layout="ssl4mis")).settings.dims == 2
+    result = planned(catalogue_of([path], layout="uamt"))
+    assert (result.settings.dims, result.settings.spacing_mm) == (3, None)
+
+
+def test_single_slices_are_2d(tmp_path: Path) -> None:
+    assert planned(catalogue_of([volume(tmp_path / "c.nii.gz", (1, 40, 44), (1.0, 1.0, 1.0))])).settings.dims == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "planar", "kind"),
+    [
+        (("CT",), False, "ct"),
+        (("ct", "CT"), False, "ct"),
+        (("CT", "PET"), False, "zscore"),
+        (("T1", "T2"), False, "zscore"),
+        (("red", "green", "blue"), True, "rgb"),
+        (("grey",), True, "percentile"),
+        (("a", "b"), True, "zscore"),
+    ],
+)
+def test_intensity(tmp_path: Path, channels: tuple[str, ...], planar: bool, kind: str) -> None:
+    path = picture(tmp_path / "c.png", np.zeros((20, 30), np.uint8))
+    result = planned(catalogue_of([path], channels=channels, planar=planar))
+    assert result.settings.intensity == kind
+
+
+@pytest.mark.parametrize(
+    ("patch", "shape", "fitted"),
+    [
+        ((32, 48, 32), (35, 50, 36), (32, 48, 32)),  # as it is
+        ((32, 48, 32), (50, 36, 35), (48, 32, 32)),  # the long side goes to the long axis
+        ((80, 112, 112), (200, 90, 190), (112, 80, 112)),
+        ((32, 48, 32), (20, 100, 100), (16, 48, 32)),  # no longer than the image
+        ((32, 48, 32), (5, 5, 5), (8, 8, 8)),
+        ((32, 48, 32), (47, 47, 47), (32, 40, 32)),  # equal axes keep the order
+    ],
+)
+def test_fit_patch(patch, shape, fitted) -> None:
+    assert plan.fit_patch(patch, shape) == fitted
+
+
+def test_a_size_that_was_asked_for_stays(tmp_path: Path) -> None:
+    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (9, 30, 30), (1.0, 1.0, 1.0))])
+    result = planned(catalogue, config.Plan(size=(16, 16, 64)), fixed=("size",))
+    assert result.settings.size == (16, 16, 64)
+    assert reason(result, "plan.size") == "as set"
+
+
+def test_what_is_set_is_not_decided(tmp_path: Path) -> None:
+    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (9, 40, 44), (10.0, 1.5, 1.5))])
+    wanted = config.Plan(
+        tier="paper", dims=3, size=(16, 16, 16), spacing_mm=(5.0, 1.5, 1.5), intensity="ct", flip=(2, 0, 2)
+    )
+    result = planned(catalogue, wanted, fixed=("size",))
+    assert result.settings == wanted.model_copy(update={"flip": (0, 2)})
+    assert {why for _, _, why in result.reasons} == {"as set"}
+
+
+def test_wrong_settings_name_themselves(tmp_path: Path) -> None:
+    catalogue = catalogue_of([picture(tmp_path / "c.png", np.zeros((20, 30), np.uint8))], planar=True)
+    with pytest.raises(SettingsError, match=r"plan\.size=\[8, 8, 8\]: 2 numbers are needed for plan\.dims=2"):
+        planned(catalogue, config.Plan(size=(8, 8, 8)))
+    with pytest.raises(SettingsError, match=r"plan\.flip=\[2\]: spatial axes are 0 to 1"):
+        planned(catalogue, config.Plan(flip=(2,)))
+    with pytest.raises(DataError, match="no training case"):
+        plan.plan_rank(catalogue, Split(labelled=()), config.Plan(), "cpu")
+
+
+def test_tier_follows_the_device() -> None:
+    catalogue = catalogue_of([])
+    catalogue = replace(catalogue, planar=True, cases=())
+    split = Split(labelled=())
+    with pytest.raises(DataError):
+        plan.plan_rank(catalogue, split, config.Plan(), "cuda:1")
+    for device, tier in (("cpu", "cpu"), ("cuda", "paper"), ("cuda:1", "paper")):
+        rank = plan.plan_rank(catalogue, split, config.Plan(dims=2), device)
+        assert rank.tier == tier
+
+
+# flips
+
+
+def lateral(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """Occupancy (3, *S) of two boxes that mirror each other along `axis`."""
+    maps = np.zeros((3, *shape))
+    size = shape[axis]
+    for index, (start, stop) in enumerate(((1, size // 2 - 1), (size - size // 2 + 1, size - 1)), start=1):
+        where = [slice(2, -3)] * len(shape)
+        where[axis] = slice(start, stop)
+        maps[(index, *where)] = 1
+    return maps
+
+
+@pytest.mark.parametrize("shape", [(17, 23), (11, 17, 23)])
+def test_lateral_pairs_are_found_on_their_axis_alone(shape: tuple[int, ...]) -> None:
+    for axis in range(len(shape)):
+        maps = lateral(shape, axis)
+        found = {other: plan.lateral_pairs(maps, other) for other in range(len(shape))}
+        assert found == {other: [(1, 2)] if other == axis else [] for other in range(len(shape))}
+
+
+def test_mirror_overlap() -> None:
+    one, other = np.zeros((1, 6)), np.zeros((1, 6))
+    one[0, :2] = other[0, 3:] = 1
+    assert plan.mirror_overlap(one, other, 1) == pytest.approx((0, 2 * 2 / 5))
+    assert plan.mirror_overlap(one, one, 1) == pytest.approx((1, 0))
+    assert plan.mirror_overlap(one * 0, one * 0, 1) == (0, 0)
+
+
+def test_classes_inside_each_other_are_no_pair() -> None:
+    maps = np.zeros((3, 20, 20))
+    maps[1, 4:16, 4:16] = 1
+    maps[2, 7:13, 7:13] = 1
+    assert [plan.lateral_pairs(maps, axis) for axis in range(2)] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (("background", "left lung", "right lung"), [(1, 2)]),
+        (("background", "Kidney_Left", "kidney_right", "liver"), [(1, 2)]),
+        (("background", "left lung", "liver"), []),
+        (("background", "cleft", "cright"), []),
+    ],
+)
+def test_named_pairs(names: tuple[str, ...], pairs: list[tuple[int, int]]) -> None:
+    assert plan.named_pairs(names) == pairs
+
+
+def test_lungs_are_not_mirrored(tmp_path: Path) -> None:
+    mask = np.zeros((40, 41), np.uint8)
+    mask[5:35, 3:17], mask[6:34, 24:38] = 1, 2
+    catalogue = catalogue_of([picture(tmp_path / "c.png", mask)], planar=True)
+    result = planned(catalogue)
+    assert result.settings.flip == (0,)
+    assert reason(result, "plan.flip") == "not axis 1: one and two mirror each other"
+
+
+def test_named_left_and_right_hold_without_a_measurement(tmp_path: Path) -> None:
+    labels = LabelSet(names=("background", "left eye", "right eye"), values=(0, 1, 2))
+    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (20, 20, 20), (1.0, 1.0, 1.0))], labels=labels)
+    assert planned(catalogue).settings.flip == (0, 1)
+
+
+def test_only_labelled_masks_are_opened(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[3:9, 3:9] = 1
+    catalogue = catalogue_of([picture(tmp_path / f"c{i}.png", mask) for i in range(3)], planar=True)
+    absent = tuple(replace(case, label=tmp_path / "absent.png") for case in catalogue.cases[1:])
+    result = planned(replace(catalogue, cases=(catalogue.cases[0], *absent)))
+    assert result.settings.flip == (0, 1)
+
+
+def test_only_labelled_slices_are_measured(tmp_path: Path) -> None:
+    path = tmp_path / "c.h5"
+    mask = np.zeros((3, 40, 40), np.uint8)
+    mask[0, 5:35, 3:17], mask[0, 5:35, 23:37] = 1, 2  # a lateral pair in slice 0 alone
+    mask[1, 5:35, 5:35] = 1
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = mask.astype(np.float32), mask
+    catalogue = catalogue_of([path], layout="ssl4mis")
+    for entry, flip in (("c:0", (0,)), ("c:1", (0, 1)), ("c:2", (0, 1))):
+        split = Split(labelled=(entry,))
+        rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
+        result = plan.make_plan(catalogue, split, rank, config.Plan(size=(16, 16)))
+        assert result.settings.flip == flip
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "dims", "flip"), [("cxr_devices", 2, (0,)), ("Task04_Hippocampus", 3, (0, 1, 2)), ("la2018", 3, (0, 1, 2))]
+)
+def test_real_data(real_data: Path, name: str, dims: int, flip: tuple[int, ...]) -> None:
+    from fewmask.data.catalogue import open_catalogue
+    from fewmask.data.splits import make_split
+
+    catalogue = open_catalogue(real_data / name, quiet=True)
+    split = make_split(catalogue, None if name == "cxr_devices" else "4")
+    rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
+    result = plan.make_plan(catalogue, split, rank, config.Plan(size=(32, 48, 32)[-rank.dims :]))
+    assert (result.settings.dims, result.settings.flip) == (dims, flip)
