@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fewmask.data.catalogue import Catalogue
 from fewmask.errors import SettingsError
-from fewmask.report.comparison import compared
+from fewmask.report.comparison import several_runs
 from fewmask.report.page import page
 from fewmask.report.record import read_records
-from fewmask.report.single import single
+from fewmask.report.single import one_run
 from fewmask.runs import atomic_write
 
 
@@ -24,7 +24,7 @@ def report(runs: Sequence[Path], out: Path, catalogue: Catalogue | None = None) 
         raise SettingsError("report: no run folder given; name at least one")
     records = read_records([Path(run) for run in runs], catalogue)
     title = records[0].catalogue.name if records[0].catalogue else records[0].name
-    content = single(records[0]) if len(records) == 1 else compared(records)
+    content = one_run(records[0]) if len(records) == 1 else several_runs(records)
     try:
         atomic_write(Path(out), page(f"{title} – fewmask report", *content))
     except OSError as error:

@@ -31,7 +31,7 @@ MOST_SHOWN = 6
 """Runs whose masks are drawn."""
 
 
-def compared(records: Sequence[Record]) -> list[Content]:
+def several_runs(records: Sequence[Record]) -> list[Content]:
     """The whole page of several runs."""
     first = records[0]
     sections = [

@@ -89,6 +89,8 @@ class Record:
     log: Sequence[Mapping[str, Any]]
     evaluations: tuple[Evaluation, ...]
     catalogue: Catalogue | None
+    without_pictures: str = ""
+    """Why there is no catalogue; "" where there is one."""
 
     @property
     def method(self) -> str:
@@ -169,6 +171,7 @@ def _read(folder: Path, name: str, catalogue: Catalogue | None) -> Record:
         raise DataError(
             f"{folder}: no config.yaml, so no run folder; give the --out of `fewmask run` or `fewmask train`"
         )
+    known, why = _catalogue(run, catalogue)
     return Record(
         run=run,
         name=name,
@@ -177,8 +180,20 @@ def _read(folder: Path, name: str, catalogue: Catalogue | None) -> Record:
         environment=_mapping(run.environment),
         log=_log(run.log),
         evaluations=tuple(_evaluations(run.evaluation)),
-        catalogue=read_catalogue(run.catalogue) if run.catalogue.is_dir() else catalogue,
+        catalogue=known,
+        without_pictures=why,
     )
+
+
+def _catalogue(run: Run, other: Catalogue | None) -> tuple[Catalogue | None, str]:
+    """The run's own catalogue, else the other one, else why there is none: a report outlives the images."""
+    why = "the run folder holds no catalogue, so it is not known where the images are"
+    if run.catalogue.is_dir():
+        try:
+            return read_catalogue(run.catalogue), ""
+        except DataError as error:
+            why = str(error)
+    return other, "" if other else why
 
 
 def _case(entry: str) -> str:

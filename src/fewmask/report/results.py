@@ -43,35 +43,31 @@ def column_title(key: str) -> str:
     return name.upper() + (f", {UNITS.get(unit, unit)}" if unit else "")
 
 
-def class_table(evaluation: Evaluation, names: Sequence[str]) -> Markup:
-    """A row per class and one for their mean.  names: all classes, background first."""
+def class_table(evaluation: Evaluation, names: Sequence[str], boxes: bool = True) -> Markup:
+    """A row per class and one for their mean.  names: classes, background first; boxes: whether to draw each case."""
     summary = evaluation.summary
     metrics = [key for key in ("dice", "iou", *evaluation.distances, "surface_dice_1mm") if key in summary]
     head = ["Class", *(column_title(key) for key in metrics)]
-    head[2:2] = [element("span", "each case, 0 to 1", class_="nowrap")]
+    head[2:2] = [element("span", "each case, 0 to 1", class_="nowrap")] if boxes else []
     head += ["cases", "missed", "halluc.", "both empty"]
     totals = [sum(evaluation.notes(name)[note] for name in names[1:]) for note in NOTES]
-    overall = [dice for _, dice in evaluation.ranking]
-    rows = [["all classes", *_metrics(summary, metrics, overall, INK), str(len(evaluation.ranking)), *_counts(totals)]]
-    per_class = summary.get("per_class", {})
+    lines = [("all classes", INK, summary, [dice for _, dice in evaluation.ranking], totals)]
     for index, name in enumerate(names[1:], start=1):
-        values, notes = evaluation.dice(name), evaluation.notes(name)
-        rows.append(
-            [
-                swatch(name, class_colour(index)),
-                *_metrics(per_class.get(name, {}), metrics, values, class_colour(index)),
-                str(len(values)),
-                *_counts([notes[note] for note in NOTES]),
-            ]
-        )
+        colour, notes = class_colour(index), evaluation.notes(name)
+        of_class = summary.get("per_class", {}).get(name, {})
+        label = swatch(name, colour)
+        lines.append((label, colour, of_class, evaluation.dice(name), [notes[note] for note in NOTES]))
+    rows = []
+    for label, colour, means, values, counts in lines:
+        cells = [interval(means.get(key), 2 if key.startswith(DISTANCES) else 3) for key in metrics]
+        cells[1:1] = [_box(values, colour)] if boxes else []
+        rows.append([label, *cells, str(len(values)), *_counts(counts)])
     return table(head, rows, class_="classes")
 
 
-def _metrics(summary: Mapping[str, Any], metrics: Sequence[str], values: Sequence[float], colour: str) -> list[Content]:
-    cells = [interval(summary.get(key), 2 if key.startswith(DISTANCES) else 3) for key in metrics]
-    alt = f"{len(values)} cases between {min(values):.2f} and {max(values):.2f}" if values else "no case"
-    cells[1:1] = [picture(box_plot(values, colour), alt, "image/svg+xml", width=144, height=20)]
-    return cells
+def _box(values: Sequence[float], colour: str) -> Markup:
+    said = f"{len(values)} cases between {min(values):.2f} and {max(values):.2f}" if values else "no case"
+    return picture(box_plot(values, colour), said, "image/svg+xml", width=144, height=20)
 
 
 def _counts(counts: Sequence[int]) -> list[Content]:

@@ -26,7 +26,7 @@ from fewmask.report.words import continuation, counted, headline, provenance, wa
 NOTICE = "Before you rely on this"
 
 
-def single(record: Record) -> list[Content]:
+def one_run(record: Record) -> list[Content]:
     """The whole page of a run; parts without content are left out."""
     sections = [
         Section("Results", "results", results(record)),
@@ -92,7 +92,7 @@ def results(record: Record) -> list[Content]:
             )
             title = f"For comparison, on {evaluation.split} with {which}: Dice "
             found.append(element("p", title, interval(evaluation.summary.get("dice")), class_="note"))
-            found.append(folded("Its table", class_table(evaluation, names)))
+            found.append(folded("Its table", class_table(evaluation, names, boxes=False)))
     return found
 
 
@@ -115,7 +115,7 @@ def cases(record: Record) -> list[Content]:
 def masks(record: Record) -> list[Content]:
     """Pictures of chosen cases, in groups that say how they were chosen."""
     if record.catalogue is None:
-        return [element("p", "No pictures: the run folder holds no catalogue, so the images are not known.")]
+        return [element("p", f"No pictures: {record.without_pictures}.")]
     groups: list[tuple[str, str, list[Choice]]] = []
     for evaluation in record.scored:
         chosen = gallery.scored_choices(record, evaluation)

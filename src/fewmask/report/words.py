@@ -43,10 +43,12 @@ def _about(record: Record) -> Any:
 def headline(record: Record) -> Content:
     """One sentence: what was learned from what, by what, for how long, and which weights are used."""
     labelled, unlabelled = record.role("labelled"), record.role("unlabelled")
-    slices = [entry for entry in record.split.get("labelled", ()) if entry not in labelled]
+    whole = sum(entry in labelled for entry in record.split.get("labelled", ()))
+    slices = len(record.split.get("labelled", ())) - whole
+    given = [counted(count, f"labelled {kind}") for count, kind in ((slices, "slice"), (whole, "case")) if count]
+    what = " and ".join(given) or "no labelled case"
     people = record.patients("labelled")
-    of = f" of {counted(people, 'patient')}" if people and people != len(labelled) else ""
-    what = counted(len(slices), "labelled slice") if slices else counted(len(labelled), "labelled case")
+    of = f" of {counted(people, 'patient')}" if people and people != whole + slices else ""
     names = record.catalogue.labels.names[1:] if record.catalogue else ()
     task = [" how to find ", element("strong", _listed(names))] if names else None
     beside = f" and {counted(len(unlabelled), 'case')} without a mask" if unlabelled else ""
