@@ -94,6 +94,12 @@ def volume(shape: tuple[int, int, int] = (9, 17, 23)) -> tuple[np.ndarray, np.nd
     return image, mask
 
 
+def test_three_channels_of_a_volume_are_no_colours():
+    image = np.random.default_rng(2).normal(size=(3, 4, 17, 23)).astype(np.float32)
+    for panel in case_panels(image, None, stack=True):
+        assert (np.ptp(pixels(panel.png), -1) == 0).all()
+
+
 def test_a_stack_is_shown_by_slices_through_the_object():
     image, mask = volume()
     panels = case_panels(image, mask, stack=True, count=3)
