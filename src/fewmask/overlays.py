@@ -166,10 +166,10 @@ def case_panels(
 ) -> list[Panel]:
     """The pictures that show a case: one of a planar image, `count` slices of a stack, three planes of a volume.
 
-    image (C, D, H, W), of volumes the first channel is shown; mask and reference (D, H, W) as for `overlay`.  stack: slices along D rather than three planes.
-    spacing: of D, H, W.  directions (3, 3): column i is the patient's RAS direction of axis i; None: unknown, shown as
-    stored.  With it the image is turned as radiologists look at it: the patient's right is on the left.  Volumes and
-    stacks are cut to the surroundings of what is drawn.
+    image (C, D, H, W), of volumes the first channel is shown; mask and reference (D, H, W) as for `overlay`.  stack:
+    slices along D rather than three planes.  spacing: of D, H, W.  directions (3, 3): column i is the patient's RAS
+    direction of axis i; None: unknown, shown as stored.  With it the image is turned as radiologists look at it: the
+    patient's right is on the left.  Volumes and stacks are cut to the surroundings of what is drawn.
     """
     planar = image.shape[1] == 1
     if not planar:
