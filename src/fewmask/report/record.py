@@ -121,7 +121,7 @@ class Record:
         points = series(self.log, "val", "dice").get("dice")
         if points is None:
             return None
-        step, dice = max(zip(*points, strict=True), key=lambda point: (point[1], point[0]))
+        step, dice = max(zip(*points, strict=True), key=lambda point: point[1])  # the first of equals, as in training
         return int(step), float(dice)
 
     @property
