@@ -190,7 +190,7 @@ def _pseudo_labels(log: Sequence[Mapping[str, Any]]) -> Chart | None:
     legend = []
     with _drawing() as (figure, axes):
         if mean:
-            _line(axes, mean["dice"], FAINT, linewidth=1.2, linestyle=(0, (4, 2)))
+            _line(axes, mean["dice"], FAINT, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
             legend.append(("model", FAINT))
         for (name, points), colour in zip(variants.items(), _colours(len(variants)), strict=True):
             _line(axes, points, colour)

@@ -18,7 +18,7 @@ from fewmask.types import Case, LabelSet
 
 SLICES = 5
 """Pictures of one stack of slices."""
-ROOMY, TIGHT = 70, 110
+ROOMY, TIGHT = 55, 90
 """Up to so many pictures are drawn large, and middling; more are drawn small, which keeps the page under 5 MB."""
 STACKED_RATIO = 3.0
 """Spacing ratio over which a volume is shown as slices where the run does not say."""
