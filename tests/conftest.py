@@ -53,8 +53,14 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_words() -> tuple[str, ...]:
+    """TINY as a user writes it."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def tiny() -> dict:
-    """The settings of TINY as nested values."""
+    """TINY as nested values."""
     return parse_assignments(TINY)
 
 

@@ -44,16 +44,21 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def fewmask(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """Masks for every image of a collection of which few have masks."""
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         from fewmask import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def fewmask(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Masks for every image of a collection of which few have masks."""
 
 
 @app.command()
@@ -347,17 +352,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with the exit status of cli.md; `--debug` lets errors show where they arose."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="fewmask")
     except SystemExit as ended:
-        raise SystemExit(failure.INTERRUPTED if ended.code == failure.TYPER_INTERRUPTED else ended.code) from None
+        if ended.code == failure.TYPER_INTERRUPTED:
+            typer.echo("fewmask: interrupted; the same command continues", err=True)
+            raise SystemExit(failure.INTERRUPTED) from None
+        raise
     except Exception as error:
         if debug:
             raise
         message, status = failure.explain(error)
         typer.echo(message, err=True)
         raise SystemExit(status) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     raise SystemExit(0)
 
 
