@@ -1,0 +1,152 @@
+"""What a run folder remembers, what it refuses, and what is read instead of done again."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fewmask import order as ordering
+from fewmask.data.catalogue import open_catalogue, write_catalogue
+from fewmask.data.splits import read_split
+from fewmask.errors import DataError, OutOfMemory, SettingsError
+from fewmask.order import Order, grouped_by, make_ready, open_run
+from fewmask.resolution import Request
+from fewmask.runs import Run
+
+
+@pytest.fixture
+def order(phantoms: Path, tiny: dict) -> Order:
+    return Order(data=phantoms, request=Request(settings=tiny), labelled="2", val="1", device="cpu", quiet=True)
+
+
+def test_ready_leaves_everything_open_to_be_read(order: Order, tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run")
+    ready = make_ready(order, run)
+    assert read_split(run.split) == ready.split
+    assert (len(ready.split.labelled), len(ready.split.val), len(ready.split.test)) == (2, 1, 0)
+    stored = yaml.safe_load(run.config.read_text())
+    assert stored == ready.config.model_dump(mode="json")
+    assert stored["plan"] == {
+        "tier": "cpu",
+        "dims": 2,
+        "size": [24, 24],
+        "spacing_mm": None,
+        "intensity": "zscore",
+        "flip": [0, 1],
+    }
+    assert all(ready.cache.has(case.id) for case in ready.catalogue.cases)
+    assert ready.cache.root.parent == run.root / "cache"
+
+
+def test_the_same_order_reads_what_is_there(order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = open_run(tmp_path / "run")
+    first = make_ready(order, run)
+
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("done again")
+
+    for name in ("open_catalogue", "choose_split", "plan_settings"):
+        monkeypatch.setattr(ordering, name, never)
+    again = make_ready(replace(order, device="auto"), run)
+    assert (again.split, again.config) == (first.split, first.config)
+    assert again.catalogue.cases == first.catalogue.cases
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labelled": "1"}, "labelled was '2' and is now '1'"),
+        ({"val": None}, "val was '1' and is now None"),
+        ({"request": Request(method="supervised")}, "method was None and is now 'supervised'"),
+        (
+            {"request": Request(settings={"train": {"steps": 5}})},
+            "settings.method.labelled_batch was 2 and is now absent",
+        ),
+    ],
+)
+def test_another_order_is_refused_by_its_first_difference(order: Order, tmp_path: Path, changes, words: str) -> None:
+    run = open_run(tmp_path / "run")
+    ordering._remember(order, run)
+    ordering._remember(replace(order, device="cuda", quiet=False, cache=tmp_path), run)  # these may change
+    with pytest.raises(SettingsError, match="holds another run: ") as refused:
+        ordering._remember(replace(order, **changes), run)
+    assert words in str(refused.value)
+
+
+def test_contradictions(phantoms: Path) -> None:
+    with pytest.raises(SettingsError, match="--exemplar and --labelled were both given"):
+        Order(data=phantoms, labelled="1", exemplar="x")
+    with pytest.raises(SettingsError, match="--split and --val were both given"):
+        Order(data=phantoms, val="1", split=Path("split.json"))
+
+
+def test_exemplar_is_a_list_of_one(order: Order, tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run")
+    one = replace(order, labelled=None, val=None, exemplar="patient001_frame01:1")
+    ready = make_ready(one, run)
+    assert ready.split.labelled == ("patient001_frame01:1",)
+    assert len(ready.split.unlabelled) >= 5
+    label = ready.cache.open("patient001_frame01").label
+    assert [bool((plane != 255).any()) for plane in label] == [False, True, False]
+    with pytest.raises(DataError, match="patient099"):
+        make_ready(replace(one, exemplar="patient099"), open_run(tmp_path / "other"))
+
+
+def test_a_split_file_is_taken_as_it_is(order: Order, phantoms: Path, tmp_path: Path) -> None:
+    ready = make_ready(order, open_run(tmp_path / "first"))
+    file = tmp_path / "first" / "split.json"
+    same = make_ready(replace(order, labelled=None, val=None, split=file), open_run(tmp_path / "second"))
+    assert same.split == ready.split
+
+
+def test_a_catalogue_serves_as_data(order: Order, phantoms: Path, tmp_path: Path) -> None:
+    write_catalogue(open_catalogue(phantoms, quiet=True), tmp_path / "catalogue")
+    direct = make_ready(order, open_run(tmp_path / "one"))
+    by_catalogue = make_ready(replace(order, data=tmp_path / "catalogue"), open_run(tmp_path / "two"))
+    assert by_catalogue.split == direct.split
+    assert json.loads((tmp_path / "two" / "request.json").read_text())["data"] == str(tmp_path / "catalogue")
+
+
+def test_only_the_masks_of_labelled_and_val_are_opened_after_the_split(order: Order, phantoms: Path, tmp_path: Path):
+    """The others' masks are gone once the data was scanned."""
+    catalogue = open_catalogue(phantoms, quiet=True)
+    cases = tuple(replace(case, label=tmp_path / "gone.nii.gz" if case.label else None) for case in catalogue.cases)
+    first = next(case for case in catalogue.cases if case.label)
+    kept = tuple(first if case.id == first.id else case for case in cases)
+    write_catalogue(replace(catalogue, cases=kept), tmp_path / "catalogue")
+    one = replace(order, data=tmp_path / "catalogue", labelled=first.id, val="0")
+    ready = make_ready(one, open_run(tmp_path / "run"))
+    assert sorted(path.stem for path in (ready.cache.root / "labels").glob("*.npy")) == [first.id]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"file/run: cannot be written to \(.*\); choose another --out"):
+        open_run(tmp_path / "file" / "run")
+
+    def full(**options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ordering.tempfile, "TemporaryFile", full)
+    with pytest.raises(OutOfMemory, match="the disk is full"):
+        open_run(tmp_path / "run")
+
+
+def test_groups(phantoms: Path) -> None:
+    catalogue = open_catalogue(phantoms, quiet=True)
+    assert grouped_by(catalogue, "patient") is catalogue
+    with pytest.raises(SettingsError, match="has no site; fill that column"):
+        grouped_by(catalogue, "site")
+    with pytest.raises(SettingsError, match="--group moon: choose patient or site"):
+        grouped_by(catalogue, "moon")
+    sited = replace(catalogue, cases=tuple(replace(case, site="north") for case in catalogue.cases))
+    assert {case.patient for case in grouped_by(sited, "site").cases} == {"north"}
+
+
+def test_run_layout_is_that_of_runs(tmp_path: Path) -> None:
+    assert open_run(tmp_path / "a" / "b") == Run(tmp_path / "a" / "b")
