@@ -1,0 +1,73 @@
+"""Tables and JSON that commands print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fewmask import listing
+from fewmask.data.catalogue import Catalogue
+from fewmask.types import Case, LabelSet, Split
+
+
+def catalogue() -> Catalogue:
+    cases = tuple(
+        Case(id=f"p{i}_{frame}", patient=f"p{i}", images=(Path(f"{i}.png"),), label=Path("m.png") if i else None)
+        for i in range(3)
+        for frame in "ab"
+    )
+    return Catalogue(
+        name="set",
+        channels=("grey",),
+        labels=LabelSet(names=("background", "lesion"), values=(0, 255), ignore=7),
+        planar=True,
+        layout="image_pairs",
+        cases=cases,
+        lists={"train": ("p0_a", "p0_b")},
+        findings=("a finding",),
+    )
+
+
+def test_table_aligns_and_spells_values() -> None:
+    rows = [{"key": "a", "value": None, "x": [1, 0.5]}, {"key": "long", "value": True, "x": 1e-3}]
+    assert listing.table(rows) == "key   value  x\na     null   [1, 0.5]\nlong  true   0.001"
+    assert listing.table([]) == ""
+
+
+def test_catalogue() -> None:
+    values = listing.catalogue_json(catalogue())
+    assert (values["cases"], values["patients"], values["with_mask"]) == (6, 3, 4)
+    assert values["labels"] == {"background": 0, "lesion": 255}
+    assert json.loads(json.dumps(values)) == values
+    text = listing.catalogue_text(catalogue(), Path("out"))
+    assert "labels    0 background, 255 lesion; 7 is ignored" in text
+    assert "note      a finding" in text
+    assert text.splitlines()[-1] == "catalogue out"
+
+
+def test_split() -> None:
+    split = Split(labelled=("p1_a:3", "p1_a:5"), unlabelled=("p0_a", "p0_b", "p1_b"), val=("p2_a", "p2_b"))
+    assert listing.split_json(split, catalogue()) == {
+        "labelled": {"cases": 1, "patients": 1},
+        "unlabelled": {"cases": 3, "patients": 2},
+        "val": {"cases": 2, "patients": 1},
+        "test": {"cases": 0, "patients": 0},
+    }
+
+
+def test_summary_with_and_without_intervals() -> None:
+    interval = {"mean": 0.81234, "low": 0.7, "high": 0.9}
+    summary = {
+        "dice": interval,
+        "hd95_mm": {"mean": None, "low": None, "high": None},
+        "per_class": {"lesion": {"dice": {"mean": 0.5, "low": None, "high": None}, "hd95_mm": None}},
+        "cases": 3,
+        "split": "test",
+        "missed": 2,
+        "hallucinated": 0,
+    }
+    assert listing.measures(summary) == ["dice", "hd95_mm"]
+    lines = listing.summary_text(summary).splitlines()
+    assert lines[1].split(maxsplit=1)[1].startswith("0.812 [0.700, 0.900]")
+    assert lines[2].split() == ["lesion", "0.500", "-"]
+    assert lines[3] == "3 cases, split test, 2 missed"
