@@ -43,10 +43,13 @@ def stream(task: Task, rows: int, views: int, labelled: bool, seed: int) -> Stre
     return Stream(image=image, strong=image + noise, valid=valid, label=label if labelled else None, case=cases)
 
 
-def batch(method: Method, seed: int = 0) -> Batch:
-    stage, views = method.stages()[0], method.views()
+def batch(method: Method, at: int, seed: int | None = None) -> Batch:
+    """What the loader serves at step `at`."""
+    name = clock(method, at).stage
+    stage = next(stage for stage in method.stages() if stage.name == name)
+    views, seed = method.views(), at if seed is None else seed
     unlabelled = None
-    if views.unlabelled:
+    if views.unlabelled and stage.unlabelled_batch:
         unlabelled = stream(method.task, stage.unlabelled_batch, len(views.strong), False, 2 * seed + 1)
     labelled = stream(method.task, stage.labelled_batch, len(views.strong), True, 2 * seed)
     return Batch(labelled=labelled, unlabelled=unlabelled)
@@ -194,7 +197,7 @@ def test_a_few_steps_lower_the_supervised_loss(name, dims):
     first = None
     for step in range(25):
         torch.manual_seed(step)
-        for update in method.step(batch(method, 0), clock(method, step)):
+        for update in method.step(batch(method, step, seed=0), clock(method, step)):
             last = float(next(iter(update.terms.values())).detach())
             first = last if first is None else first
             apply(update, optimisers)

@@ -34,6 +34,9 @@ class MethodConfig(Settings):
     """Labelled samples in a step, over all processes."""
     unlabelled_batch: int = Field(6, ge=0)
     """Unlabelled samples in a step, over all processes."""
+    burn_in: float = Field(0.25, ge=0, lt=1)
+    """Share of the budget that is spent on labelled images alone, before a network's opinion of others is worth
+    anything; the batch is filled with labelled images, so a step costs and shows as much as later."""
 
 
 class Method(nn.Module, ABC):
@@ -60,8 +63,13 @@ class Method(nn.Module, ABC):
         return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=self.config.unlabelled_batch > 0)
 
     def stages(self) -> tuple[Stage, ...]:
-        """The parts of the budget; one by default."""
-        return (Stage(labelled_batch=self.config.labelled_batch, unlabelled_batch=self.config.unlabelled_batch),)
+        """The parts of the budget; by default a burn-in on labelled images alone, then both streams."""
+        config = self.config
+        labelled, unlabelled, burn_in = config.labelled_batch, config.unlabelled_batch, config.burn_in
+        train = Stage(fraction=1 - burn_in, labelled_batch=labelled, unlabelled_batch=unlabelled)
+        if not burn_in:
+            return (train,)
+        return (Stage(name="burn-in", fraction=burn_in, labelled_batch=labelled + unlabelled), train)
 
     def groups(self) -> dict[str, nn.Module]:
         """Optimiser name -> the module whose parameters it updates.  Covers every trainable parameter exactly once."""

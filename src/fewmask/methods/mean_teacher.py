@@ -22,7 +22,7 @@ class MeanTeacher(Method):
     class Config(MethodConfig):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher (SSL4MIS: 0.99)."""
-        consistency: Ramp = Ramp(peak=1.0, burn_in=0.0, length=1.0)
+        consistency: Ramp = Ramp(peak=1.0)
         """Weight of the consistency term; section 3 ramps it up with the sigmoid shape."""
 
     def __init__(self, config: Config, task: Task) -> None:
@@ -35,7 +35,7 @@ class MeanTeacher(Method):
         labelled, unlabelled = batch.labelled, batch.unlabelled
         terms = {"supervised": dice_ce(self.segmenter(labelled.strong[0]), labelled.label, labelled.valid)}
         weights = {}
-        if self.config.consistency.active(clock):
+        if unlabelled is not None:
             with torch.no_grad():
                 target = self.teacher(unlabelled.image).float().softmax(1)
             student = self.segmenter(unlabelled.strong[0]).float().softmax(1)

@@ -17,3 +17,20 @@ def confident(teacher: nn.Module, image: Tensor, threshold: float | Tensor) -> t
     confidence, label = probabilities.max(1)
     wanted = threshold[label] if isinstance(threshold, Tensor) else threshold
     return label, confidence >= wanted, probabilities
+
+
+@torch.no_grad()
+def update_confidence(
+    confidence: Tensor, probabilities: Tensor, label: Tensor, valid: Tensor, decay: float = 0.99
+) -> None:
+    """confidence (K,), in place: moving average of the mean probability of the voxels that get each class.
+
+    A class that no valid voxel gets keeps its value.  FreeMatch (Wang et al., ICLR 2023, arXiv:2205.07246), eq. 8, with
+    the mean over the class's own voxels.
+    """
+    winning = probabilities.amax(1)
+    for index in range(len(confidence)):
+        chosen = (label == index) & valid
+        count = chosen.sum()
+        mean = (winning * chosen).sum() / count.clamp(min=1)
+        confidence[index].lerp_(torch.where(count > 0, mean, confidence[index]), 1 - decay)

@@ -1,4 +1,4 @@
-"""Schedules of loss weights, as functions of the share of the budget that is spent."""
+"""Schedules of loss weights, as functions of the share of a stage's budget that is spent."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ from fewmask.types import Clock
 
 
 class Ramp(Settings):
-    """A weight that is zero during a burn-in and then rises.
+    """A weight that rises from the start of a stage.
 
-    w(t) = peak * exp(-5 (1 - u)^2) with u = (t - burn_in) / length, t the share of the budget that is spent.  Laine & Aila, ICLR 2017, appendix A (with burn_in 0).
+    w(t) = peak * exp(-5 (1 - u)^2) with u = t / length, t the share of the stage's budget that is spent.
+    Laine & Aila, ICLR 2017, appendix A.
     """
 
     peak: float = Field(1.0, ge=0)
-    burn_in: float = Field(0.25, ge=0, le=1)
-    """Share of the budget before the term acts at all."""
-    length: float = Field(0.3, gt=0, le=1)
-    """Share of the budget over which the weight rises; it stays at `peak` afterwards."""
-
-    def active(self, clock: Clock) -> bool:
-        """Whether the term acts: it is not yielded before."""
-        return clock.fraction >= self.burn_in and self.peak > 0
+    length: float = Field(0.4, gt=0, le=1)
+    """Share of the stage over which the weight rises; it stays at `peak` afterwards."""
 
     def weight(self, clock: Clock) -> float:
-        risen = min(1.0, (clock.fraction - self.burn_in) / self.length)
+        risen = min(1.0, clock.stage_fraction / self.length)
         return self.peak * math.exp(-5 * (1 - risen) ** 2)

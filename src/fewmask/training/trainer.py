@@ -267,7 +267,7 @@ class _Trainer:
         for name, term in update.terms.items():
             if not torch.isfinite(term):
                 raise FewmaskError(
-                    f"step {self.progress.step}: loss term '{name}' is {term.item()}; "
+                    f"step {self.progress.step}: loss term '{name}' is {float(term.detach())}; "
                     "lower train.optimiser.lr or set train.precision=fp32"
                 )
             total = total + update.weights.get(name, 1.0) * term
@@ -335,9 +335,9 @@ class _Trainer:
             "seconds": round(self.progress.seconds, 3),
             "images_per_second": round(rate, 2),
             "lr": {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()},
-            "terms": {name: float(term) for update in self.updates for name, term in update.terms.items()},
+            "terms": {name: float(term.detach()) for update in self.updates for name, term in update.terms.items()},
             "weights": {name: weight for update in self.updates for name, weight in update.weights.items()},
-            "log": {name: float(value) for update in self.updates for name, value in update.log.items()},
+            "log": {name: float(torch.as_tensor(value).detach()) for update in self.updates for name, value in update.log.items()},
             **({"val": val} if val else {}),
         }
         append_log(self.run.log, entry)
@@ -404,7 +404,7 @@ def _same(one: Predictor, other: Predictor) -> bool:
 
 
 def _note(terms: Mapping[str, torch.Tensor], best: float | None) -> str:
-    parts = [f"{name} {float(term):.3f}" for name, term in terms.items()]
+    parts = [f"{name} {float(term.detach()):.3f}" for name, term in terms.items()]
     return "  ".join([*parts, *([f"best val {best:.3f}"] if best is not None else [])])
 
 
