@@ -1,0 +1,73 @@
+"""The documentation names what there is: commands, options, settings, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from fewmask import config
+from fewmask.cli import app
+from fewmask.methods import METHODS
+from fewmask.methods.base import MethodConfig
+from fewmask.resolution import flat
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def test_how_many_pages() -> None:
+    assert len(PAGES) >= 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    seen = 0
+    for name, command in get_command(app).commands.items():
+        assert f"`fewmask {name}" in page
+        for parameter in command.params:
+            for option in (text for text in parameter.opts if text.startswith("--")):
+                assert option in page, f"{name} {option}"
+                seen += 1
+    assert seen > 60
+
+
+def test_the_reference_names_no_option_that_is_not_there() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    commands = get_command(app).commands.values()
+    known = {text for command in commands for parameter in command.params for text in parameter.opts}
+    known |= {"--help", "--debug", "--version", "--nproc-per-node"}
+    assert set(re.findall(r"--[a-z][a-z-]*", page)) <= known
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "config.md").read_text(encoding="utf-8")
+    values = config.Config(method=MethodConfig().model_dump()).model_dump(exclude={"recipes"})
+    keys = set(flat(values))
+    assert keys == set(re.findall(r"^\| `([a-z_.]+)`", page, flags=re.M))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_has_a_card_that_names_its_settings(method: str) -> None:
+    page = (ROOT / "docs" / "methods" / f"{method}.md").read_text(encoding="utf-8")
+    own = set(METHODS[method].Config.model_fields) - set(MethodConfig.model_fields)
+    for key in own:
+        assert f"`method.{key}" in page, key
+    assert f"--method {method}" in page
+
+
+def test_the_readme_lists_every_method() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    for method in METHODS:
+        assert f"docs/methods/{method}.md" in page
+    for command in ("make demo", "make test"):
+        assert command in page
