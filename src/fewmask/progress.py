@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -22,13 +21,10 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-log = logging.getLogger("fewmask")
 Item = TypeVar("Item")
 
-PATIENCE = 2.0
-"""Seconds before anything is shown."""
 LINE_EVERY = 30.0
-"""Seconds between log lines where there is no terminal."""
+"""Seconds between two lines where there is no terminal; what takes less says nothing."""
 
 
 class Meter:
@@ -50,8 +46,8 @@ class Meter:
             self._spoke = time.monotonic()
             rate = (self._done - self._first) / (self._spoke - self._started)
             left = (self._total - self._done) / max(rate, 1e-9)
-            log.info(
-                "%s: %d of %d, %.1f a second, %.0f s left %s", self._label, self._done, self._total, rate, left, note
+            say(
+                f"{self._label}: {self._done} of {self._total}, {rate:.1f} a second, {left:.0f} s left  {note}".rstrip()
             )
 
 

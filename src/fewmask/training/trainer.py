@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import shutil
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +23,17 @@ from fewmask.errors import FewmaskError, Interrupted, SettingsError
 from fewmask.methods import build_method
 from fewmask.predictors import Model, Predictor, save_model
 from fewmask.progress import meter
-from fewmask.runs import Run, append_log, atomic_write, record_environment, truncate_log
+from fewmask.runs import Run, atomic_write, record_environment, truncate_log
 from fewmask.seeding import derive
 from fewmask.training import distributed
 from fewmask.training.checkpoint import Progress, load_state, save_state
+from fewmask.training.journal import Journal, note
 from fewmask.training.machine import autocast, choose_device, choose_threads
 from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rate, settings_of
+from fewmask.training.signals import listening
+from fewmask.training.stages import Span, spans
 from fewmask.training.validation import Validation
 from fewmask.types import Batch, Clock, Split, Stage, Task, Update, Views
-
-log = logging.getLogger("fewmask")
-
-LOG_SECONDS = 10.0
 
 
 def train(
@@ -63,24 +58,6 @@ def train(
         _Trainer(catalogue, split, cache, config, run, chosen, quiet).train()
     finally:
         distributed.stop()
-
-
-@dataclass(frozen=True)
-class _Span:
-    """A stage and the steps it covers."""
-
-    number: int
-    stage: Stage
-    start: int
-    stop: int
-
-
-def spans(stages: Sequence[Stage], steps: int) -> list[_Span]:
-    """The stages' shares of `steps`; raises SettingsError where they do not add up to one."""
-    if not math.isclose(sum(stage.fraction for stage in stages), 1.0, abs_tol=1e-6):
-        raise SettingsError(f"the stages' fractions {[stage.fraction for stage in stages]} do not add up to 1")
-    edges = [round(steps * sum(stage.fraction for stage in stages[:count])) for count in range(len(stages) + 1)]
-    return [_Span(i, stage, edges[i], edges[i + 1]) for i, stage in enumerate(stages)]
 
 
 class _Trainer:
@@ -127,9 +104,8 @@ class _Trainer:
             for name, module in self.method.groups().items()
         }
         self.progress = Progress()
-        self.stopping = False
 
-    def _batches(self, span: _Span) -> StageBatches:
+    def _batches(self, span: Span) -> StageBatches:
         return StageBatches(
             self.source,
             self.views,
@@ -141,7 +117,7 @@ class _Trainer:
             world=distributed.world(),
         )
 
-    def _bank(self, span: _Span) -> Path:
+    def _bank(self, span: Span) -> Path:
         return self.run.pseudo / str(span.number)
 
     def _validation(self, split: Split) -> Validation | None:
@@ -168,11 +144,10 @@ class _Trainer:
             return
         self._begin()
         steps = self.config.train.steps
-        with _stop_signals(self), meter("train", steps, done=self.progress.step, quiet=self.quiet) as shown:
-            self.meter = shown
-            self.clock_started = time.monotonic() - self.progress.seconds
-            self.saved_at = self.logged_at = time.monotonic()
-            self.logged_step = self.progress.step
+        self.journal = Journal(self.run, steps, self.progress.step, self.config.train.tensorboard)
+        with listening() as self.stop, meter("train", steps, done=self.progress.step, quiet=self.quiet) as self.meter:
+            self.saved_at = time.monotonic()
+            self.started = self.saved_at - self.progress.seconds
             self.method.train()
             for span, batches in zip(self.spans, self.batches, strict=True):
                 if self.progress.step < span.stop:
@@ -202,7 +177,7 @@ class _Trainer:
             record_environment(self.run, str(self.device))
         distributed.barrier()
 
-    def _stage(self, span: _Span, batches: StageBatches) -> None:
+    def _stage(self, span: Span, batches: StageBatches) -> None:
         if span.stage.relabel:
             self._relabel(span)
         start = max(self.progress.step, span.start)
@@ -212,7 +187,7 @@ class _Trainer:
             self.progress.step += 1
             self._after_step()
 
-    def _relabel(self, span: _Span) -> None:
+    def _relabel(self, span: Span) -> None:
         """Let the method write its bank of pseudo-labels unless it is there; it appears complete or not at all."""
         bank = self._bank(span)
         if distributed.rank() == 0 and not bank.exists():
@@ -230,7 +205,7 @@ class _Trainer:
 
     # one step
 
-    def _clock(self, span: _Span) -> Clock:
+    def _clock(self, span: Span) -> Clock:
         generator = torch.Generator(self.device)
         generator.manual_seed(derive(self.seed, "noise", self.progress.step, distributed.rank()))
         return Clock(
@@ -242,7 +217,7 @@ class _Trainer:
             generator=generator,
         )
 
-    def _step(self, span: _Span, batch: Batch) -> None:
+    def _step(self, span: Span, batch: Batch) -> None:
         clock = self._clock(span)
         for name, optimiser in self.optimisers.items():
             settings = settings_of(name, self.config.train)
@@ -287,18 +262,17 @@ class _Trainer:
     def _after_step(self) -> None:
         train, now = self.config.train, time.monotonic()
         step, steps = self.progress.step, train.steps
-        self.progress.seconds = now - self.clock_started
+        self.progress.seconds = now - self.started
         validate = self.validation is not None and (
             step == steps or step * train.validations // steps > (step - 1) * train.validations // steps
         )
         val = self._validate() if validate else None
-        often = steps < 200 or step * 100 // steps > (step - 1) * 100 // steps
         if distributed.rank() == 0:
-            if val or often or now - self.logged_at > LOG_SECONDS:
+            if val or self.journal.due(step):
                 self._log(val)
             terms = self.updates[0].terms if self.updates else {}
-            self.meter.advance(note=_note(terms, self.progress.best_dice) if often else "")
-        interrupted = distributed.any_of(self.stopping, self.device)
+            self.meter.advance(note=note(terms, self.progress.best_dice) if self.journal.on_beat(step) else "")
+        interrupted = distributed.any_of(self.stop.asked, self.device)
         due = distributed.any_of(now - self.saved_at > train.save_minutes * 60, self.device)
         if validate or interrupted or due:
             self._save()
@@ -326,36 +300,16 @@ class _Trainer:
         return result
 
     def _log(self, val: Mapping[str, Any] | None) -> None:
-        now = time.monotonic()
-        steps = self.progress.step - self.logged_step
-        rate = steps * self.images / max(now - self.logged_at, 1e-9)
-        entry = {
-            "step": self.progress.step,
-            "stage": next(span.stage.name for span in self.spans if self.progress.step <= span.stop),
-            "seconds": round(self.progress.seconds, 3),
-            "images_per_second": round(rate, 2),
-            "lr": {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()},
-            "terms": {name: float(term.detach()) for update in self.updates for name, term in update.terms.items()},
-            "weights": {name: weight for update in self.updates for name, weight in update.weights.items()},
-            "log": {name: float(torch.as_tensor(value).detach()) for update in self.updates for name, value in update.log.items()},
-            **({"val": val} if val else {}),
-        }
-        append_log(self.run.log, entry)
-        if self.config.train.tensorboard:
-            self._tensorboard(entry)
-        self.logged_at, self.logged_step = now, self.progress.step
-
-    def _tensorboard(self, entry: Mapping[str, Any]) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise SettingsError("train.tensorboard=true needs: pip install fewmask[tensorboard]") from None
-        with SummaryWriter(self.run.root / "tensorboard") as writer:
-            for kind in ("terms", "log", "lr"):
-                for name, value in entry[kind].items():
-                    writer.add_scalar(f"{kind}/{name}", value, entry["step"])
-            if "val" in entry:
-                writer.add_scalar("val/dice", entry["val"]["dice"], entry["step"])
+        step = self.progress.step
+        self.journal.write(
+            step,
+            stage=next(span.stage.name for span in self.spans if step <= span.stop),
+            seconds=self.progress.seconds,
+            images=self.images,
+            rates={name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()},
+            updates=self.updates,
+            val=val,
+        )
 
     def _save(self) -> None:
         distributed.share_state(self.method)
@@ -401,28 +355,3 @@ def _with_flips(views: Views, planned: tuple[int, ...] | None) -> Views:
 def _same(one: Predictor, other: Predictor) -> bool:
     """Whether two predictors are the same network with the same weights."""
     return one.spec == other.spec and all(a is b for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-
-def _note(terms: Mapping[str, torch.Tensor], best: float | None) -> str:
-    parts = [f"{name} {float(term.detach()):.3f}" for name, term in terms.items()]
-    return "  ".join([*parts, *([f"best val {best:.3f}"] if best is not None else [])])
-
-
-@contextmanager
-def _stop_signals(trainer: _Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the loop to save and stop after the step at hand; a second SIGINT stops at once."""
-
-    def ask(number: int, frame: object) -> None:
-        if trainer.stopping and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        trainer.stopping = True
-
-    try:
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where Python has no say over signals
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

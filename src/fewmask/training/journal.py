@@ -1,0 +1,90 @@
+"""What is written of a run while it trains: log.jsonl, and TensorBoard's event files where they are asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fewmask.errors import SettingsError
+from fewmask.runs import Run, append_log
+from fewmask.types import Update
+
+LOG_SECONDS = 10.0
+"""Longest time between two entries."""
+
+
+class Journal:
+    """Writes one entry per due step: every step of a run under 200, else every 1 % or LOG_SECONDS."""
+
+    def __init__(self, run: Run, steps: int, done: int, tensorboard: bool) -> None:
+        self._run, self._steps, self._tensorboard = run, steps, tensorboard
+        self._last_step, self._last_time = done, time.monotonic()
+        if tensorboard:
+            _summary_writer()  # said now, not after the first hour
+
+    def due(self, step: int) -> bool:
+        """Whether `step`, just finished, deserves an entry."""
+        return self.on_beat(step) or time.monotonic() - self._last_time > LOG_SECONDS
+
+    def on_beat(self, step: int) -> bool:
+        """Whether `step` completes a hundredth of the run, or the run is short."""
+        return self._steps < 200 or step * 100 // self._steps > (step - 1) * 100 // self._steps
+
+    def write(
+        self,
+        step: int,
+        *,
+        stage: str,
+        seconds: float,
+        images: int,
+        rates: Mapping[str, float],
+        updates: Sequence[Update],
+        val: Mapping[str, Any] | None,
+    ) -> None:
+        """seconds: of training so far; images: in a step; rates: of learning, per group; val: a validation's result."""
+        now = time.monotonic()
+        rate = (step - self._last_step) * images / max(now - self._last_time, 1e-9)
+        entry = {
+            "step": step,
+            "stage": stage,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(rate, 2),
+            "lr": dict(rates),
+            "terms": _numbers(update.terms for update in updates),
+            "weights": _numbers(update.weights for update in updates),
+            "log": _numbers(update.log for update in updates),
+            **({"val": val} if val else {}),
+        }
+        append_log(self._run.log, entry)
+        if self._tensorboard:
+            self._write_events(entry)
+        self._last_step, self._last_time = step, now
+
+    def _write_events(self, entry: Mapping[str, Any]) -> None:
+        with _summary_writer()(self._run.root / "tensorboard") as writer:
+            for kind in ("terms", "log", "lr"):
+                for name, value in entry[kind].items():
+                    writer.add_scalar(f"{kind}/{name}", value, entry["step"])
+            if "val" in entry:
+                writer.add_scalar("val/dice", entry["val"]["dice"], entry["step"])
+
+
+def _summary_writer() -> type:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise SettingsError("train.tensorboard=true needs: pip install fewmask[tensorboard]") from None
+    return SummaryWriter
+
+
+def _numbers(parts: Iterable[Mapping[str, torch.Tensor | float]]) -> dict[str, float]:
+    """All entries as plain numbers."""
+    return {name: float(torch.as_tensor(value).detach()) for part in parts for name, value in part.items()}
+
+
+def note(terms: Mapping[str, torch.Tensor], best: float | None) -> str:
+    parts = [f"{name} {float(term.detach()):.3f}" for name, term in terms.items()]
+    return "  ".join([*parts, *([f"best val {best:.3f}"] if best is not None else [])])

@@ -1,0 +1,59 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fewmask.errors import SettingsError
+from fewmask.runs import Run, append_log, atomic_write, read_log, record_environment, truncate_log
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    atomic_write(path, "old")
+    monkeypatch.setattr("fewmask.runs.os.replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        atomic_write(path, "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"] and path.read_text() == "old"
+
+
+def test_the_log_survives_a_line_cut_short(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for step in range(1, 5):
+        append_log(path, {"step": step})
+    with open(path, "a") as file:
+        file.write('{"step": 5, "ter')
+    assert [entry["step"] for entry in read_log(path)] == [1, 2, 3, 4]
+    truncate_log(path, 2)
+    append_log(path, {"step": 3})
+    assert [entry["step"] for entry in read_log(path)] == [1, 2, 3]
+    assert read_log(tmp_path / "absent.jsonl") == []
+
+
+def test_a_second_writer_is_refused_and_the_lock_ends_with_its_process(tmp_path):
+    run = Run(tmp_path / "run")
+    other = (
+        "import sys; from pathlib import Path; from fewmask.runs import Run; from fewmask.errors import SettingsError\n"
+        "try:\n"
+        "    with Run(Path(sys.argv[1])).locked(): print('free')\n"
+        "except SettingsError as error: print(error)\n"
+    )
+
+    def second() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", other, str(run.root)], capture_output=True, text=True, check=True
+        ).stdout
+
+    with run.locked():
+        assert "is writing to this folder" in second()
+        with pytest.raises(SettingsError, match="choose another --out"), run.locked():
+            pass
+    assert second() == "free\n"
+
+
+def test_the_environment_is_recorded(tmp_path):
+    run = Run(tmp_path)
+    record_environment(run, "cpu")
+    found = json.loads(run.environment.read_text())
+    assert found["device"] == "cpu" and found["torch"] and found["python"]
+    assert found["command"][0] == "fewmask"

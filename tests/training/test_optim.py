@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from fewmask.config import Optimiser, Train
+from fewmask.errors import SettingsError
+from fewmask.training.optim import build_optimisers, learning_rate, settings_of
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fraction", "expected"),
+    [
+        ("cosine", 0.1, 0.5 * (1 + math.cos(0.1 * math.pi))),
+        ("cosine", 0.5, 0.5),
+        ("poly", 0.75, 0.25**0.9),
+        ("constant", 0.99, 1.0),
+    ],
+)
+def test_schedules(schedule, fraction, expected):
+    settings = Optimiser(lr=3.0, schedule=schedule, warmup=0.05)
+    assert learning_rate(settings, fraction) == pytest.approx(3 * expected)
+
+
+def test_warm_up_rises_from_zero():
+    settings = Optimiser(lr=2.0, warmup=0.1)
+    assert [learning_rate(settings, f) for f in (0.0, 0.05)] == pytest.approx([0.0, 1.0])
+
+
+def test_a_stage_may_have_its_own_schedule():
+    assert learning_rate(Optimiser(lr=1.0, warmup=0), 0.9, "constant") == 1.0
+
+
+def test_groups_have_their_own_settings():
+    train = Train(optimiser=Optimiser(lr=1.0), optimisers={"b": Optimiser(name="sgd", lr=2.0, momentum=0.5)})
+    optimisers = build_optimisers({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}, train)
+    assert isinstance(optimisers["a"], torch.optim.AdamW) and isinstance(optimisers["b"], torch.optim.SGD)
+    assert settings_of("b", train).lr == optimisers["b"].param_groups[0]["lr"] == 2.0
+    assert optimisers["b"].param_groups[0]["momentum"] == 0.5
+    with pytest.raises(SettingsError, match=r"train.optimisers.segmentr'; did you mean 'segmenter'"):
+        build_optimisers({"segmenter": nn.Linear(1, 1)}, Train(optimisers={"segmentr": Optimiser()}))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "adam"])
+def test_marked_parameters_do_not_decay_and_frozen_ones_are_left_out(name):
+    module = nn.Linear(2, 2)
+    module.bias.no_weight_decay = True
+    module.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+    settings = Optimiser(name=name, lr=0.1, weight_decay=0.5)
+    (optimiser,) = build_optimisers({"all": module}, Train(optimiser=settings)).values()
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert decays == {id(module.weight): 0.5, id(module.bias): 0.0}
