@@ -1,0 +1,164 @@
+"""Run a named grid of cells with `fewmask run` and print its table in Markdown; finished cells are kept.
+
+    python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs
+    python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --table        (only the table of what is done)
+
+A cell is one process of one thread; --workers 2 fills two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A comparison at equal steps: `cells` are name -> arguments of `fewmask run` beside those that all share."""
+
+    data: str
+    steps: int
+    seeds: tuple[int, ...]
+    shared: tuple[str, ...]
+    cells: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+LISTS = Path(__file__).parent / "lists"
+GRIDS = {
+    "acdc-cpu": Grid(
+        data="acdc",
+        steps=3000,
+        seeds=(0, 1),
+        shared=("--labelled", "3", "--val", "10"),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "mean_teacher": ("--method", "mean_teacher"),
+            "fixmatch, no CutMix": ("--method", "fixmatch", "method.cutmix=0"),
+            "fixmatch": ("--method", "fixmatch"),
+        },
+    ),
+    "hippocampus-cpu": Grid(
+        data="Task04_Hippocampus",
+        steps=1500,
+        seeds=(0,),
+        shared=("--labelled", "8", "--val", "20", "--test", "40"),
+        cells={"supervised": ("--method", "supervised"), "mean_teacher": ("--method", "mean_teacher")},
+    ),
+    "planar-cpu": Grid(
+        data="",
+        steps=1500,
+        seeds=(0,),
+        shared=("--method", "supervised"),
+        cells={
+            "vocalfolds": (
+                "vocalfolds",
+                *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
+                *("--val", str(LISTS / "vocalfolds-val.txt")),
+                *("--test", str(LISTS / "vocalfolds-test.txt")),
+            ),
+            "cxr_devices": ("cxr_devices",),
+        },
+    ),
+}
+
+
+def arguments(grid: Grid, cell: str, seed: int, data: Path, out: Path) -> list[str]:
+    """The command of one cell."""
+    own = list(grid.cells[cell])
+    folder = data / (grid.data or own.pop(0))
+    return [
+        *("run", str(folder), "--out", str(out), "--cache", str(out.parent / "cache")),
+        *("--steps", str(grid.steps), "--seed", str(seed), *grid.shared, *own),
+        *("train.threads=1", "train.workers=0"),
+    ]
+
+
+def folder_of(out: Path, grid: str, cell: str, seed: int) -> Path:
+    return out / grid / f"{cell.replace(', ', '-').replace(' ', '-').lower()}-{seed}"
+
+
+def run(command: list[str], log: Path) -> int:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(log, "w") as file:
+        return subprocess.run(
+            [sys.executable, "-m", "fewmask", *command], stdout=file, stderr=subprocess.STDOUT, env=environment
+        ).returncode
+
+
+def table(name: str, out: Path) -> str:
+    """One row a finished cell: test Dice of the val-chosen checkpoint with interval, of the last one, and more."""
+    grid = GRIDS[name]
+    head = "| cell | seed | Dice [95 %] | per class | distance | last checkpoint | val | minutes | commit |"
+    rows = [head, "|" + "---|" * (head.count("|") - 1)]
+    for cell in grid.cells:
+        for seed in grid.seeds:
+            folder = folder_of(out, name, cell, seed)
+            if not (folder / "evaluation" / "summary.json").exists():
+                continue
+            found = json.loads((folder / "evaluation" / "summary.json").read_text())
+            last = folder / "evaluation" / "last" / "summary.json"
+            val = folder / "evaluation" / "val" / "summary.json"
+            log = (folder / "log.jsonl").read_text().splitlines()
+            commit = json.loads((folder / "environment.json").read_text())["git_commit"] or "?"
+            unit = "mm" if found["protocol"] == "mm" else "voxel"
+            distance = found.get(f"hd95_{unit}")
+            entries = [
+                cell,
+                str(seed),
+                _interval(found["dice"]),
+                ", ".join(f"{k} {_number(v['dice']['mean'])}" for k, v in found["per_class"].items()),
+                f"{_interval(distance, 1)} {unit}" if distance else "-",
+                _mean(last),
+                _mean(val),
+                f"{json.loads(log[-1])['seconds'] / 60:.0f}",
+                commit[:7],
+            ]
+            rows.append(f"| {' | '.join(entries)} |")
+    return "\n".join(rows)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(value: dict, digits: int = 3) -> str:
+    if value["low"] is None:
+        return _number(value["mean"], digits)
+    return f"{_number(value['mean'], digits)} [{_number(value['low'], digits)}, {_number(value['high'], digits)}]"
+
+
+def _mean(path: Path) -> str:
+    return _number(json.loads(path.read_text())["dice"]["mean"]) if path.exists() else "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", choices=GRIDS)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="print the table of finished cells and run nothing")
+    asked = parser.parse_args()
+    grid = GRIDS[asked.grid]
+    if not asked.table:
+        cells = [(cell, seed) for seed in grid.seeds for cell in grid.cells]
+
+        def work(item: tuple[str, int]) -> None:
+            folder = folder_of(asked.out, asked.grid, *item)
+            status = run(arguments(grid, *item, asked.data, folder), folder.with_suffix(".log"))
+            print(f"{item[0]}, seed {item[1]}: exit {status}", file=sys.stderr)
+
+        with ThreadPoolExecutor(asked.workers) as pool:
+            list(pool.map(work, cells))
+    print(table(asked.grid, asked.out))
+
+
+if __name__ == "__main__":
+    main()
