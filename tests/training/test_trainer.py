@@ -20,7 +20,7 @@ from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.supervised import Supervised
 from fewmask.predictors import Predictor, SegmenterPredictor, load_model
 from fewmask.runs import Run, read_log
-from fewmask.training import trainer
+from fewmask.training import bank, trainer
 from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Update, Views
 
 
@@ -245,14 +245,14 @@ def test_stages_and_relabelling(catalogue, split, cache, settings, tmp_path, mon
     # every unlabelled case, and the one of which a single slice is labelled, has a file in each round
     wanted = {f"{case}.npz" for case in (*split.unlabelled, split.labelled[1].split(":")[0])}
     for number in ("1", "2"):
-        bank = run.pseudo / number
-        assert {path.name for path in bank.iterdir()} == wanted
-        with np.load(bank / f"{split.unlabelled[0]}.npz") as file:
+        folder = run.pseudo / number
+        assert {path.name for path in folder.iterdir()} == wanted
+        with np.load(folder / f"{split.unlabelled[0]}.npz") as file:
             assert file["raw"].shape == file["label"].shape == (3, 17, 20)
             assert file["weight"].dtype == np.float16 and set(file.files) >= {"info_stage_step"}
 
     broken = Run(tmp_path / "broken")
-    real, calls = trainer.np.savez_compressed, []
+    real, calls = bank.np.savez_compressed, []
 
     def dying(*args, **kwargs):
         calls.append(args)
@@ -261,7 +261,7 @@ def test_stages_and_relabelling(catalogue, split, cache, settings, tmp_path, mon
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.np, "savez_compressed", dying)
+        patch.setattr(bank.np, "savez_compressed", dying)
         with pytest.raises(OSError, match="gone"):
             trainer.train(catalogue, split, cache, config, broken, device="cpu", quiet=True)
     assert not (broken.pseudo / "1").exists()  # a bank is there whole or not at all
@@ -326,7 +326,7 @@ from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.prepare import prepare
 from fewmask.runs import Run
-from fewmask.training import trainer
+from fewmask.training import bank, trainer
 from fewmask.types import Case, LabelSet, Split
 root, out, config, *paths = sys.argv[1:]
 cases = tuple(Case(id=Path(p).stem, patient=Path(p).stem[:10], images=(Path(p),), label=Path(p)) for p in paths)

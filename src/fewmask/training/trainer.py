@@ -5,28 +5,27 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import nn
 
-from fewmask import __version__
 from fewmask.config import Config
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
 from fewmask.methods import build_method
-from fewmask.predictors import Model, Predictor, save_model
+from fewmask.predictors import Model, save_model
 from fewmask.progress import meter
 from fewmask.runs import Run, atomic_write, record_environment, truncate_log
 from fewmask.seeding import derive
 from fewmask.training import distributed
+from fewmask.training.bank import write_bank
 from fewmask.training.checkpoint import Progress, load_state, save_state
+from fewmask.training.export import export
 from fewmask.training.journal import Journal, note
 from fewmask.training.machine import autocast, choose_device, choose_threads
 from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rate, settings_of
@@ -94,7 +93,9 @@ class _Trainer:
         )
         self.spans = spans(self.method.stages(), config.train.steps)
         self.batches = [self._batches(span) for span in self.spans]
-        self.validation = self._validation(split)
+        self.validation = None
+        if split.val and config.train.validations:
+            self.validation = Validation.planned(catalogue, split.val, cache, config, self.fingerprint, device)
         memory_format = {2: torch.channels_last, 3: torch.contiguous_format}[self.task.dims]
         self.method.to(device=device, memory_format=memory_format)
         distributed.share_state(self.method)
@@ -119,23 +120,6 @@ class _Trainer:
 
     def _bank(self, span: Span) -> Path:
         return self.run.pseudo / str(span.number)
-
-    def _validation(self, split: Split) -> Validation | None:
-        if not split.val or not self.config.train.validations:
-            return None
-        cases = [self.catalogue.by_id[case] for case in split.val]
-        return Validation(
-            self.cache,
-            {case.id: case.patient if self.catalogue.planar else case.id for case in cases},
-            names=self.task.names,
-            patch_size=self.task.patch_size,
-            intensity=self.config.plan.intensity,
-            fingerprint=self.fingerprint,
-            flip=self.config.plan.flip,
-            settings=self.config.predict,
-            device=self.device,
-            seed=self.seed,
-        )
 
     # the run as a whole
 
@@ -188,19 +172,10 @@ class _Trainer:
             self._after_step()
 
     def _relabel(self, span: Span) -> None:
-        """Let the method write its bank of pseudo-labels unless it is there; it appears complete or not at all."""
+        """Let the method write its bank of pseudo-labels unless it is there."""
         bank = self._bank(span)
         if distributed.rank() == 0 and not bank.exists():
-            writing = bank.with_name(f".{bank.name}.writing")
-            shutil.rmtree(writing, ignore_errors=True)
-            writing.mkdir(parents=True)
-            cases = (self.source.whole(case).to(self.device) for case in self.source.cases("unlabelled"))
-            for pseudo in self.method.relabel(cases, self._clock(span)):
-                arrays = {"raw": pseudo.raw, "label": pseudo.label, "weight": pseudo.weight.astype(np.float16)}
-                info = {f"info_{name}": np.float64(value) for name, value in pseudo.info.items()}
-                np.savez_compressed(writing / f"{pseudo.case}.npz", **arrays, **info)
-            writing.rename(bank)
-            self.method.train()
+            write_bank(self.method, self.source, bank, self._clock(span), self.device)
         distributed.barrier()
 
     # one step
@@ -284,14 +259,7 @@ class _Trainer:
         distributed.share_state(self.method)
         result = None
         if distributed.rank() == 0:
-            predictor = self.method.predictor().eval()
-            result = self.validation.dice(predictor)
-            variants = self.method.audit()
-            labels = {name: variants[name] for name in ("raw", "rectified") if name in variants}
-            result["pseudo"] = {
-                name: result["dice"] if _same(variant, predictor) else self.validation.dice(variant.eval())["dice"]
-                for name, variant in labels.items()
-            }
+            result = self.validation.of(self.method)
             if self.progress.best_dice is None or result["dice"] > self.progress.best_dice:
                 self.progress.best_dice, self.progress.best_step = result["dice"], self.progress.step
                 save_model(self._model(), self.run.best)
@@ -319,29 +287,7 @@ class _Trainer:
         self.saved_at = time.monotonic()
 
     def _model(self) -> Model:
-        return Model(
-            predictor=self.method.predictor(),
-            labels=self.catalogue.labels,
-            preparation=self.cache.preparation.model_dump(mode="json"),
-            intensity=self.config.plan.intensity,
-            fingerprint=dict(self.fingerprint),
-            patch_size=self.task.patch_size,
-            channels=self.catalogue.channels,
-            planar=self.catalogue.planar,
-            flip=self.config.plan.flip or (),
-            layout=self.catalogue.layout,
-            seed=self.seed,
-            extra={
-                "method": self.config.method["name"],
-                "fewmask": __version__,
-                **asdict(self.progress, dict_factory=_without_seconds),
-            },
-        )
-
-
-def _without_seconds(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A model is a function of data and settings alone: time does not enter it."""
-    return {key: value for key, value in items if key != "seconds"}
+        return export(self.method, self.progress, self.catalogue, self.cache, self.config, self.fingerprint)
 
 
 def _with_flips(views: Views, planned: tuple[int, ...] | None) -> Views:
@@ -350,8 +296,3 @@ def _with_flips(views: Views, planned: tuple[int, ...] | None) -> Views:
         return views
     weak = views.weak.model_copy(update={"flip": planned or ()})
     return Views(weak=weak, strong=views.strong, unlabelled=views.unlabelled)
-
-
-def _same(one: Predictor, other: Predictor) -> bool:
-    """Whether two predictors are the same network with the same weights."""
-    return one.spec == other.spec and all(a is b for a, b in zip(one.parameters(), other.parameters(), strict=True))

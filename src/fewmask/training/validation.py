@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 
 from fewmask import config
 from fewmask.data.cache import Cache
+from fewmask.data.catalogue import Catalogue
 from fewmask.data.intensity import Fingerprint
+from fewmask.methods.base import Method
 from fewmask.prediction import predict_prepared
 from fewmask.predictors import Predictor
 
@@ -35,6 +38,46 @@ class Validation:
         self.cache, self.groups, self.names = cache, groups, names
         self.patch_size, self.intensity, self.fingerprint = patch_size, intensity, fingerprint
         self.flip, self.settings, self.device, self.seed = flip, settings, device, seed
+
+    @classmethod
+    def planned(
+        cls,
+        catalogue: Catalogue,
+        ids: Sequence[str],
+        cache: Cache,
+        settings: config.Config,
+        fingerprint: Fingerprint,
+        device: torch.device,
+    ) -> Self:
+        """The validation that a run's settings describe, on the cases `ids`."""
+        cases = [catalogue.by_id[case] for case in ids]
+        return cls(
+            cache,
+            {case.id: case.patient if catalogue.planar else case.id for case in cases},
+            names=catalogue.labels.names,
+            patch_size=settings.plan.size,
+            intensity=settings.plan.intensity,
+            fingerprint=fingerprint,
+            flip=settings.plan.flip or (),
+            settings=settings.predict,
+            device=device,
+            seed=settings.train.seed,
+        )
+
+    def of(self, method: Method) -> dict[str, object]:
+        """`dice` of what the method would predict now and, under "pseudo", the mean Dice of its pseudo-labels.
+
+        Leaves the method's networks in evaluation mode.
+        """
+        predictor = method.predictor().eval()
+        result = self.dice(predictor)
+        variants = method.audit()
+        labels = {name: variants[name] for name in ("raw", "rectified") if name in variants}
+        result["pseudo"] = {
+            name: result["dice"] if _same(variant, predictor) else self.dice(variant.eval())["dice"]
+            for name, variant in labels.items()
+        }
+        return result
 
     def dice(self, predictor: Predictor) -> dict[str, object]:
         """{"dice": mean over classes, "per_class": {name: mean over groups}}; background is not counted.
@@ -79,3 +122,8 @@ class Validation:
             ],
             dtype=np.int64,
         )
+
+
+def _same(one: Predictor, other: Predictor) -> bool:
+    """Whether two predictors are the same network with the same weights."""
+    return one.spec == other.spec and all(a is b for a, b in zip(one.parameters(), other.parameters(), strict=True))
