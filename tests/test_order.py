@@ -112,6 +112,14 @@ def test_a_catalogue_serves_as_data(order: Order, phantoms: Path, tmp_path: Path
     assert json.loads((tmp_path / "two" / "request.json").read_text())["data"] == str(tmp_path / "catalogue")
 
 
+def test_a_hand_written_split_need_not_list_the_unlabelled(order: Order, phantoms: Path, tmp_path: Path) -> None:
+    file = tmp_path / "split.json"
+    file.write_text('{"labelled": ["patient001_frame01"], "val": ["patient002_frame01"]}', encoding="utf-8")
+    ready = make_ready(replace(order, labelled=None, val=None, split=file), open_run(tmp_path / "run"))
+    assert "patient003_frame01" in ready.split.unlabelled
+    assert not {"patient001_frame01", "patient002_frame01", "patient002_frame02"} & set(ready.split.unlabelled)
+
+
 def test_only_the_masks_of_labelled_and_val_are_opened_after_the_split(order: Order, phantoms: Path, tmp_path: Path):
     """The others' masks are gone once the data was scanned."""
     catalogue = open_catalogue(phantoms, quiet=True)

@@ -125,8 +125,7 @@ def preparation_for(catalogue: Catalogue, plan: config.Plan) -> Preparation:
 def prepare_cache(order: Order) -> Cache:
     """Scan, split, plan and prepare without a run: a cache that any run with the same plan finds complete."""
     catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
-    split = read_split(order.split)
-    check_split(split, catalogue)
+    split = check_split(read_split(order.split), catalogue)
     preparation = preparation_for(catalogue, plan_settings(order, catalogue, split).plan)
     return prepare(catalogue, split, preparation, order.cache, quiet=order.quiet)
 
@@ -147,8 +146,7 @@ def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
 def split_for(order: Order, catalogue: Catalogue, run: Run) -> tuple[Split, tuple[str, ...]]:
     """The split that was ordered (a file, one exemplar, or the rules of `choose_split`) and a line for each role."""
     if order.split is not None:
-        split = read_split(order.split)
-        check_split(split, catalogue)
+        split = check_split(read_split(order.split), catalogue)
         return split, (f"as {order.split} says",)
     labelled = order.labelled
     if order.exemplar is not None:
