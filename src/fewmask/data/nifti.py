@@ -208,9 +208,7 @@ def _check_size(path: Path, raw: RawHeader) -> None:
             raise DataError(f"{path}: {stored} bytes where the header promises {needed}: cut short; copy it again")
         return
     if needed > DEFLATE_RATIO * stored + SLACK:
-        raise DataError(
-            f"{path}: {stored} bytes cannot hold shape {_lengths(raw)}; the file is damaged, copy it again"
-        )
+        raise DataError(f"{path}: {stored} bytes cannot hold shape {_lengths(raw)}; the file is damaged, copy it again")
     if unpacked != needed % 2**32:  # the usual file ends with its size; others are unpacked to be sure
         with _opened(path) as stream:
             while needed > 0 and (block := stream.read(min(needed, SLACK))):
