@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_demo(tmp_path: Path, tiny: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PATIENTS", 8), ("VAL", 1), ("TEST", 2), ("SETTINGS", tiny)):
+    small = partial(demo.write_phantoms, size=(3, 36, 32))
+    for name, value in (("PATIENTS", 8), ("VAL", 1), ("TEST", 2), ("SETTINGS", tiny), ("write_phantoms", small)):
         monkeypatch.setattr(demo, name, value)
     out = tmp_path / "demo"
     result = demo.run(out, quiet=True)

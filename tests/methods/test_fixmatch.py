@@ -41,7 +41,7 @@ def make(**settings) -> FixMatch:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.36])
 def test_the_strong_term_is_the_masked_mean_over_believed_voxels(threshold):
-    method = make(threshold=threshold, cutmix=0, dice=False, adaptive=False, strong_loss={"peak": 3.0})
+    method = make(threshold=threshold, cutmix=0, dice=False, strong_loss={"peak": 3.0})
     unlabelled = stream(1, False)
     update = next(method.step(Batch(labelled=stream(0, True), unlabelled=unlabelled), clock()))
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_the_strong_term_is_the_masked_mean_over_believed_voxels(threshold):
 
 
 def test_nothing_believed_is_no_loss_and_no_background():
-    method = make(threshold=0.999, adaptive=False)
+    method = make(threshold=0.999)
     update = next(method.step(Batch(labelled=stream(0, True), unlabelled=stream(1, False)), clock()))
     assert float(update.terms["strong"].detach()) == 0.0 and float(update.log["kept"]) == 0.0
 
@@ -71,18 +71,10 @@ def test_during_burn_in_only_labelled_images_are_asked_for_and_used():
     method = make(burn_in=0.25)
     burn_in, train = method.stages()
     assert (burn_in.fraction, burn_in.labelled_batch, burn_in.unlabelled_batch) == (0.25, 12, 0)
-    assert (train.fraction, train.labelled_batch, train.unlabelled_batch) == (0.75, 6, 6)
+    assert (train.fraction, train.labelled_batch, train.unlabelled_batch) == (0.75, 12, 12)
     update = next(method.step(Batch(labelled=stream(0, True)), clock()))
     assert set(update.terms) == {"supervised"}
     assert len(make(burn_in=0.0).stages()) == 1
-
-
-def test_adaptive_thresholds_believe_more_of_what_the_teacher_doubts():
-    batch = Batch(labelled=stream(0, True), unlabelled=stream(1, False))
-    fixed, adaptive = make(adaptive=False), make(adaptive=True)
-    adaptive.confidence.fill_(0.3)
-    kept = [float(next(method.step(batch, clock())).log["kept"]) for method in (fixed, adaptive)]
-    assert kept[0] < kept[1]
 
 
 def test_the_weight_follows_the_ramp():

@@ -33,10 +33,11 @@ def test_boxes_repeat_with_the_generator():
 def test_paste_agrees_with_a_naive_loop_and_keeps_images_and_labels_together():
     box = draw((3, 7, 9))
     image, label = torch.randn(3, 2, 7, 9), torch.randint(0, 4, (3, 7, 9))
-    mixed_image, mixed_label = paste(box, image), paste(box, label)
+    other_image, other_label = torch.randn(3, 2, 7, 9), torch.randint(0, 4, (3, 7, 9))
+    mixed_image, mixed_label = paste(box, image, other_image), paste(box, label, other_label)
     for row in range(3):
         for y in range(7):
             for x in range(9):
-                source = (row + 1) % 3 if box[row, y, x] else row
-                assert torch.equal(mixed_image[row, :, y, x], image[source, :, y, x])
-                assert mixed_label[row, y, x] == label[source, y, x]
+                image_source, label_source = (other_image, other_label) if box[row, y, x] else (image, label)
+                assert torch.equal(mixed_image[row, :, y, x], image_source[row, :, y, x])
+                assert mixed_label[row, y, x] == label_source[row, y, x]

@@ -12,7 +12,7 @@ def make() -> Supervised:
     return Supervised(Supervised.Config(segmenter={"width": 2, "dropout": 0.0}, ema=0.5), TASK)
 
 
-def test_it_shows_as_many_images_as_the_others_and_wants_no_unlabelled_one():
+def test_it_shows_as_many_labelled_images_as_the_others_and_no_unlabelled_one():
     method = make()
     (stage,) = method.stages()
     assert (stage.labelled_batch, stage.unlabelled_batch) == (12, 0)

@@ -30,13 +30,13 @@ class MethodConfig(Settings):
         bias_field_probability=0.3,
     )
     """Photometric change of labelled and unlabelled strong views; nnU-Net's set and a bias field."""
-    labelled_batch: int = Field(6, ge=1)
+    labelled_batch: int = Field(12, ge=1)
     """Labelled samples in a step, over all processes."""
-    unlabelled_batch: int = Field(6, ge=0)
+    unlabelled_batch: int = Field(12, ge=0)
     """Unlabelled samples in a step, over all processes."""
     burn_in: float = Field(0.25, ge=0, lt=1)
     """Share of the budget that is spent on labelled images alone, before a network's opinion of others is worth
-    anything; the batch is filled with labelled images, so a step costs and shows as much as later."""
+    anything."""
 
 
 class Method(nn.Module, ABC):
@@ -69,7 +69,7 @@ class Method(nn.Module, ABC):
         train = Stage(fraction=1 - burn_in, labelled_batch=labelled, unlabelled_batch=unlabelled)
         if not burn_in:
             return (train,)
-        return (Stage(name="burn-in", fraction=burn_in, labelled_batch=labelled + unlabelled), train)
+        return (Stage(name="burn-in", fraction=burn_in, labelled_batch=labelled), train)
 
     def groups(self) -> dict[str, nn.Module]:
         """Optimiser name -> the module whose parameters it updates.  Covers every trainable parameter exactly once."""

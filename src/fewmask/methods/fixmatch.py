@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from fewmask.losses import cross_entropy, dice_ce
 from fewmask.methods.base import Method, MethodConfig
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.mixing import boxes, paste
-from fewmask.methods.pseudo import confident, update_confidence
+from fewmask.methods.pseudo import confident
 from fewmask.methods.ramps import Ramp
 from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, SegmenterPredictor
-from fewmask.types import Batch, Clock, Stream, Task, Update
+from fewmask.types import Batch, Clock, Task, Update
 
 
 class FixMatch(Method):
@@ -30,10 +28,6 @@ class FixMatch(Method):
         """Decay of the teacher."""
         threshold: float = Field(0.95, ge=0, lt=1)
         """Confidence below which a voxel is ignored (Sohn et al., table 4: 0.95)."""
-        adaptive: bool = True
-        """Whether a class that the teacher is less sure of gets a threshold of its own: its mean confidence, where that
-        is lower (the local threshold of FreeMatch, Wang et al., ICLR 2023, eq. 9).  One threshold for all keeps nearly
-        all background and a fifth of the foreground, which teaches to see none."""
         strong_loss: Ramp = Ramp()
         """Weight of the unlabelled term."""
         cutmix: float = Field(0.5, ge=0, le=1)
@@ -48,29 +42,22 @@ class FixMatch(Method):
         self.config, self.task = config, task
         self.segmenter = build_segmenter(config.segmenter, task)
         self.teacher = teacher_of(self.segmenter)
-        self.register_buffer("confidence", torch.ones(task.classes))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         labelled, unlabelled, config = batch.labelled, batch.unlabelled, self.config
         terms = {"supervised": dice_ce(self.segmenter(labelled.strong[0]), labelled.label, labelled.valid)}
         weights, log = {}, {}
         if unlabelled is not None:
-            label, keep = self._pseudo_label(unlabelled)
+            label, keep = confident(self.teacher, unlabelled.image, config.threshold)
+            views = (unlabelled.strong[0], label, keep & unlabelled.valid)
             box = boxes(tuple(label.shape), config.cutmix, config.cutmix_area, clock.generator)
-            image, label, keep = (paste(box, part) for part in (unlabelled.strong[0], label, keep))
+            image, label, keep = (paste(box, view, view.roll(-1, dims=0)) for view in views)
             loss = dice_ce if config.dice else cross_entropy
             terms["strong"] = loss(self.segmenter(image), label, keep)
             weights["strong"] = config.strong_loss.weight(clock)
             log = {"kept": keep.float().mean(), "foreground": (keep & (label > 0)).float().mean()}
         yield Update(terms, weights, log=log)
         update_teacher(self.teacher, self.segmenter, config.ema, clock)
-
-    def _pseudo_label(self, unlabelled: Stream) -> tuple[Tensor, Tensor]:
-        """The teacher's label (B, *S) int64 of the weak view, and where it is believed (B, *S) bool."""
-        threshold = self.confidence.clamp(max=self.config.threshold) if self.config.adaptive else self.config.threshold
-        label, keep, probabilities = confident(self.teacher, unlabelled.image, threshold)
-        update_confidence(self.confidence, probabilities, label, unlabelled.valid)
-        return label, keep & unlabelled.valid
 
     def predictor(self) -> Predictor:
         return SegmenterPredictor(self.teacher.network)

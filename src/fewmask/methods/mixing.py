@@ -27,8 +27,6 @@ def boxes(shape: tuple[int, ...], probability: float, area: tuple[float, float],
     return inside
 
 
-def paste(box: Tensor, tensor: Tensor) -> Tensor:
-    """Inside the box the next row's values (cyclic), outside the own.  tensor (B, *S) or (B, C, *S)."""
-    if tensor.ndim > box.ndim:
-        box = box.unsqueeze(1)
-    return torch.where(box, tensor.roll(-1, dims=0), tensor)
+def paste(box: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
+    """Inside the box `other`'s values, outside `tensor`'s.  box (B, *S); tensor, other (B, *S) or (B, C, *S)."""
+    return torch.where(box.unsqueeze(1) if tensor.ndim > box.ndim else box, other, tensor)

@@ -31,8 +31,7 @@ class Supervised(Method):
         return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=False)
 
     def stages(self) -> tuple[Stage, ...]:
-        """As many images in a step as the other methods show, all of them labelled."""
-        return (Stage(labelled_batch=self.config.labelled_batch + self.config.unlabelled_batch),)
+        return (Stage(labelled_batch=self.config.labelled_batch),)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         labelled = batch.labelled

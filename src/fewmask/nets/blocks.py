@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewmask.nets.dropout import Dropout
+
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -40,7 +42,7 @@ def conv_stages(
     layers: list[nn.Module] = []
     for stage in range(count):
         if stage and dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         layers += [
             CONVOLUTION[dims](channels_out if stage else channels_in, channels_out, 3, padding=1),
             norm(normalisation, dims, channels_out),

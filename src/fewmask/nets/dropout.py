@@ -1,0 +1,32 @@
+"""Element-wise dropout that draws eight elements from one random number on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, with its probability rounded to the nearest 1/256 on the CPU.
+
+    Torch draws one float per element there, which costs a good tenth of a U-Net's training step; a byte per element
+    says the same in less than half the time (benchmarks/dropout.py).  Kept elements are scaled by the rounded
+    probability, so the mean is unchanged.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = round(256 * self.p)
+        if not self.training or x.device.type != "cpu" or dropped == 256:
+            return super().forward(x)
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        draws = words.view(torch.uint8)[: x.numel()]
+        # in the memory order of x, which may be channels-last
+        draws = draws.as_strided(x.size(), x.stride()) if _dense(x) else draws.view(x.shape)
+        return x * ((draws >= dropped) * (256 / (256 - dropped)))
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether the elements of x fill its memory without gaps, in whatever order."""
+    return x.is_contiguous() or (
+        x.ndim > 3 and x.is_contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+    )
