@@ -16,7 +16,6 @@ TINY = (
     "plan.size=[24,24]",
     "method.segmenter.width=2",
     "method.labelled_batch=2",
-    "method.unlabelled_batch=2",
     "train.steps=4",
     "train.workers=0",
     "train.threads=1",

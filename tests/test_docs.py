@@ -11,7 +11,7 @@ from typer.main import get_command
 from fewmask import config
 from fewmask.cli import app
 from fewmask.methods import METHODS
-from fewmask.methods.base import MethodConfig
+from fewmask.methods.base import SemiSupervisedConfig
 from fewmask.resolution import flat
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def test_the_reference_names_no_option_that_is_not_there() -> None:
 
 def test_every_setting_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "config.md").read_text(encoding="utf-8")
-    values = config.Config(method=MethodConfig().model_dump()).model_dump(exclude={"recipes"})
+    values = config.Config(method=SemiSupervisedConfig().model_dump()).model_dump(exclude={"recipes"})
     keys = set(flat(values))
     assert keys == set(re.findall(r"^\| `([a-z_.]+)`", page, flags=re.M))
 
@@ -59,7 +59,7 @@ def test_every_setting_is_in_the_reference() -> None:
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_has_a_card_that_names_its_settings(method: str) -> None:
     page = (ROOT / "docs" / "methods" / f"{method}.md").read_text(encoding="utf-8")
-    own = set(METHODS[method].Config.model_fields) - set(MethodConfig.model_fields)
+    own = set(METHODS[method].Config.model_fields) - set(SemiSupervisedConfig.model_fields)
     for key in own:
         assert f"`method.{key}" in page, key
     assert f"--method {method}" in page

@@ -38,7 +38,7 @@ def explain(error: Exception) -> tuple[str, int]:
     )
 
 
-_NO_MEMORY = "memory is full; lower method.labelled_batch, method.unlabelled_batch, predict.batch or plan.size"
+_NO_MEMORY = "memory is full; lower method.labelled_batch, predict.batch or plan.size"
 
 
 def _line(error: Exception) -> str:

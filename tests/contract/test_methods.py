@@ -192,7 +192,7 @@ def test_audit_variants_are_predictors(name, dims):
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
 def test_a_few_steps_lower_the_supervised_loss(name, dims):
-    method = make(name, dims, labelled_batch=4, unlabelled_batch=4)
+    method = make(name, dims, labelled_batch=4)
     optimisers = build_optimisers(method.groups(), Train(optimiser=Optimiser(lr=1e-2)))
     first = None
     for step in range(25):

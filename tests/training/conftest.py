@@ -65,7 +65,6 @@ def settings():
                 "name": method,
                 "segmenter": {"width": 2},
                 "labelled_batch": 4,
-                "unlabelled_batch": 2,
                 **({"threshold": 0.0} if method == "fixmatch" else {}),
                 **own,
             },

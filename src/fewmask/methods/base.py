@@ -32,8 +32,13 @@ class MethodConfig(Settings):
     """Photometric change of labelled and unlabelled strong views; nnU-Net's set and a bias field."""
     labelled_batch: int = Field(12, ge=1)
     """Labelled samples in a step, over all processes."""
-    unlabelled_batch: int = Field(12, ge=0)
-    """Unlabelled samples in a step, over all processes."""
+
+
+class SemiSupervisedConfig(MethodConfig):
+    """Settings of methods that also look at unlabelled images."""
+
+    unlabelled_batch: int | None = Field(None, ge=1)
+    """Unlabelled samples in a step, over all processes; None: as many as labelled ones."""
     burn_in: float = Field(0.25, ge=0, lt=1)
     """Share of the budget that is spent on labelled images alone, before a network's opinion of others is worth
     anything."""
@@ -60,16 +65,11 @@ class Method(nn.Module, ABC):
 
     def views(self) -> Views:
         """What the loader must prepare."""
-        return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=self.config.unlabelled_batch > 0)
+        return Views(weak=self.config.weak, strong=(self.config.strong,))
 
     def stages(self) -> tuple[Stage, ...]:
-        """The parts of the budget; by default a burn-in on labelled images alone, then both streams."""
-        config = self.config
-        labelled, unlabelled, burn_in = config.labelled_batch, config.unlabelled_batch, config.burn_in
-        train = Stage(fraction=1 - burn_in, labelled_batch=labelled, unlabelled_batch=unlabelled)
-        if not burn_in:
-            return (train,)
-        return (Stage(name="burn-in", fraction=burn_in, labelled_batch=labelled), train)
+        """The parts of the budget; one by default."""
+        return (Stage(labelled_batch=self.config.labelled_batch),)
 
     def groups(self) -> dict[str, nn.Module]:
         """Optimiser name -> the module whose parameters it updates.  Covers every trainable parameter exactly once."""
@@ -85,3 +85,18 @@ class Method(nn.Module, ABC):
     def audit(self) -> dict[str, Predictor]:
         """Variant -> predictor of its pseudo-labels (`raw`, `rectified`, controls); empty: it makes none."""
         return {}
+
+
+class SemiSupervised(Method):
+    """A method with a burn-in on labelled images alone, then both streams."""
+
+    config: SemiSupervisedConfig
+
+    def views(self) -> Views:
+        return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=True)
+
+    def stages(self) -> tuple[Stage, ...]:
+        labelled, burn_in = self.config.labelled_batch, self.config.burn_in
+        unlabelled = self.config.unlabelled_batch or labelled
+        train = Stage(fraction=1 - burn_in, labelled_batch=labelled, unlabelled_batch=unlabelled)
+        return (Stage(name="burn-in", fraction=burn_in, labelled_batch=labelled), train) if burn_in else (train,)

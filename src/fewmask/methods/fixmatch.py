@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from fewmask.losses import cross_entropy, dice_ce
-from fewmask.methods.base import Method, MethodConfig
+from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.mixing import boxes, paste
 from fewmask.methods.pseudo import confident
@@ -17,13 +17,13 @@ from fewmask.predictors import Predictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Task, Update
 
 
-class FixMatch(Method):
+class FixMatch(SemiSupervised):
     """The student learns on the strong view what the teacher is confident of on the weak view.
 
     Sohn et al. let the student label itself; a moving average labels here, as in most work on segmentation since.
     """
 
-    class Config(MethodConfig):
+    class Config(SemiSupervisedConfig):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher."""
         threshold: float = Field(0.95, ge=0, lt=1)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from fewmask.losses import dice_ce, mse
-from fewmask.methods.base import Method, MethodConfig
+from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.ramps import Ramp
 from fewmask.nets import build_segmenter
@@ -16,10 +16,10 @@ from fewmask.predictors import Predictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Task, Update
 
 
-class MeanTeacher(Method):
+class MeanTeacher(SemiSupervised):
     """Mean squared difference of the student's probabilities on the strong view and the teacher's on the weak view."""
 
-    class Config(MethodConfig):
+    class Config(SemiSupervisedConfig):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher (SSL4MIS: 0.99)."""
         consistency: Ramp = Ramp(peak=10.0)

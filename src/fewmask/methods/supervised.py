@@ -11,7 +11,7 @@ from fewmask.methods.base import Method, MethodConfig
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, SegmenterPredictor
-from fewmask.types import Batch, Clock, Stage, Task, Update, Views
+from fewmask.types import Batch, Clock, Task, Update
 
 
 class Supervised(Method):
@@ -26,12 +26,6 @@ class Supervised(Method):
         self.config, self.task = config, task
         self.segmenter = build_segmenter(config.segmenter, task)
         self.average = teacher_of(self.segmenter)
-
-    def views(self) -> Views:
-        return Views(weak=self.config.weak, strong=(self.config.strong,), unlabelled=False)
-
-    def stages(self) -> tuple[Stage, ...]:
-        return (Stage(labelled_batch=self.config.labelled_batch),)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         labelled = batch.labelled
