@@ -71,11 +71,31 @@ def test_the_same_order_reads_what_is_there(order: Order, tmp_path: Path, monkey
 )
 def test_another_order_is_refused_by_its_first_difference(order: Order, tmp_path: Path, changes, words: str) -> None:
     run = open_run(tmp_path / "run")
-    ordering._remember(order, run)
-    ordering._remember(replace(order, device="cuda", quiet=False, cache=tmp_path), run)  # these may change
+    make_ready(order, run)
+    ordering._compare(replace(order, device="cuda", quiet=False, cache=tmp_path), run)  # these may change
     with pytest.raises(SettingsError, match="holds another run: ") as refused:
-        ordering._remember(replace(order, **changes), run)
+        make_ready(replace(order, **changes), run)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"request": Request(method="fixmach")},
+        {"request": Request(settings={"train": {"stepz": 3}})},
+        {"labelled": "0"},
+        {"labelled": "10000"},
+        {"data": Path("nowhere")},
+    ],
+)
+def test_a_refused_command_leaves_no_trace_and_the_corrected_one_may_follow(order, tmp_path, mistake) -> None:
+    run = open_run(tmp_path / "run")
+    with pytest.raises(ValueError), run.locked():
+        make_ready(replace(order, **mistake), run)
+    assert not run.root.exists()
+    with open_run(run.root).locked():
+        make_ready(order, run)
+    assert run.split.exists()
 
 
 def test_contradictions(phantoms: Path) -> None:

@@ -27,6 +27,9 @@ from fewmask.resolution import Request
 from fewmask.runs import Run, atomic_write
 from fewmask.types import Split
 
+REQUEST = "request.json"
+"""What a run folder was begun with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -96,20 +99,37 @@ def open_run(out: Path) -> Run:
 
 
 def make_ready(order: Order, run: Run) -> Ready:
-    """Scan, split, plan and prepare, or read what an earlier sitting left in the run folder."""
-    _remember(order, run)
-    if (run.catalogue / "dataset.yaml").exists():
-        catalogue = read_catalogue(run.catalogue)
-    else:
-        catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
-        for finding in catalogue.findings:
-            say(f"scan: {finding}", order.quiet)
-        write_catalogue(catalogue, run.catalogue)
+    """Scan, split, plan and prepare, or read what an earlier sitting left in the run folder.
+
+    Nothing is written before everything is found to be in order, so a command that was refused leaves no trace and the
+    corrected one may use the same folder.
+    """
+    _compare(order, run)
+    resolution.resolve(order.request)  # a misspelt name is said before the scan, which may take minutes
+    remembered = (run.root / REQUEST).exists()
+    catalogue = _catalogue(order, run)
     split = _split(order, run, catalogue)
     settings = _settings(order, run, catalogue, split)
+    if not remembered:
+        atomic_write(run.root / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
+    if not (run.catalogue / "dataset.yaml").exists():
+        write_catalogue(catalogue, run.catalogue)
+    if not run.split.exists():
+        write_split(split, run.split)
+    if not run.config.exists():
+        atomic_write(run.config, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     preparation = preparation_for(catalogue, settings.plan)
     cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
     return Ready(catalogue=catalogue, split=split, config=settings, cache=cache)
+
+
+def _catalogue(order: Order, run: Run) -> Catalogue:
+    if (run.catalogue / "dataset.yaml").exists():
+        return read_catalogue(run.catalogue)
+    catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
+    for finding in catalogue.findings:
+        say(f"scan: {finding}", order.quiet)
+    return catalogue
 
 
 def preparation_for(catalogue: Catalogue, plan: config.Plan) -> Preparation:
@@ -143,39 +163,36 @@ def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
     return resolved.config.model_copy(update={"plan": planned.settings})
 
 
-def split_for(order: Order, catalogue: Catalogue, run: Run) -> tuple[Split, tuple[str, ...]]:
+def split_for(order: Order, catalogue: Catalogue) -> tuple[Split, tuple[str, ...]]:
     """The split that was ordered (a file, one exemplar, or the rules of `choose_split`) and a line for each role."""
     if order.split is not None:
         split = check_split(read_split(order.split), catalogue)
         return split, (f"as {order.split} says",)
-    labelled = order.labelled
-    if order.exemplar is not None:
-        path = run.root / "exemplar.txt"
-        atomic_write(path, order.exemplar + "\n")
-        labelled = str(path)
-    return choose_split(catalogue, labelled, order.val, order.test)
+    if order.exemplar is None:
+        return choose_split(catalogue, order.labelled, order.val, order.test)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        # a list of one: the same text as --labelled could also be a number
+        file.write(order.exemplar + "\n")
+        file.flush()
+        return choose_split(catalogue, file.name, order.val, order.test)
 
 
-def _remember(order: Order, run: Run) -> None:
-    """Write down what was ordered, or raise SettingsError naming the first difference from what is written."""
-    path = run.root / "request.json"
-    asked = order.lasting()
+def _compare(order: Order, run: Run) -> None:
+    """Raise SettingsError naming the first difference from what the run folder was begun with."""
+    path = run.root / REQUEST
     if not path.exists():
-        atomic_write(path, json.dumps(asked, indent=2) + "\n")
         return
-    difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), asked)
+    difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), order.lasting())
     if difference:
         raise SettingsError(f"{run.root} holds another run: {difference}; repeat its command or choose another --out")
 
 
 def _split(order: Order, run: Run, catalogue: Catalogue) -> Split:
     if run.split.exists():
-        split = read_split(run.split)
-    else:
-        split, reasons = split_for(order, catalogue, run)
-        for reason in reasons:
-            say(f"split: {reason}", order.quiet)
-        write_split(split, run.split)
+        return read_split(run.split)
+    split, reasons = split_for(order, catalogue)
+    for reason in reasons:
+        say(f"split: {reason}", order.quiet)
     return split
 
 
@@ -184,9 +201,7 @@ def _settings(order: Order, run: Run, catalogue: Catalogue, split: Split) -> Con
     if run.config.exists():
         values = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         return config.validated(Config, values, where=str(run.config))
-    settings = plan_settings(order, catalogue, split)
-    atomic_write(run.config, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    return settings
+    return plan_settings(order, catalogue, split)
 
 
 def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:

@@ -98,7 +98,16 @@ class Run:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                self._leave_no_empty_folder()
+
+    def _leave_no_empty_folder(self) -> None:
+        """A command that was refused before it wrote anything leaves no folder behind."""
+        if [entry.name for entry in self.root.iterdir()] == [".lock"]:
+            (self.root / ".lock").unlink()
+            self.root.rmdir()
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
