@@ -132,6 +132,27 @@ def test_sigterm_saves_and_the_same_call_continues(catalogue, split, cache, sett
     assert files(stopped) == files(whole)
 
 
+def test_sigterm_to_the_whole_group_saves_too(catalogue, split, cache, settings, tmp_path):
+    """As slurm and docker send it: the loader's processes hear it, and the run still ends in order."""
+    config = settings(steps=400, train={"workers": 2, "validations": 0})
+    run = Run(tmp_path / "run")
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    arguments = [str(cache.root.parent), str(run.root), config.model_dump_json()]
+    arguments += [str(case.images[0]) for case in catalogue.cases]
+    process = subprocess.Popen(
+        [sys.executable, str(job), *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if read_log(run.log) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert "Interrupted: stopped at step" in errors, errors
+    assert (run.last / "state.safetensors").exists()
+
+
 def test_another_setting_does_not_continue_a_run(catalogue, split, cache, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer._Trainer, "_after_step", interrupting(trainer._Trainer._after_step))
     with pytest.raises(Interrupted):

@@ -6,6 +6,7 @@ without replaying what came before.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -222,17 +223,22 @@ class StageBatches(Dataset):
 
 
 def iterate(batches: StageBatches, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """The batches of steps start..stop-1, prepared ahead by `workers` processes (0: in this one)."""
-    loader = DataLoader(
+    """The batches of steps start..stop-1, prepared ahead by `workers` processes (0: in this one).
+
+    Close it to end the processes at once.
+    """
+    yield from DataLoader(
         batches,
         batch_size=None,
         sampler=range(start, stop),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_single_thread if workers else None,
+        worker_init_fn=_begin_worker if workers else None,
     )
-    return iter(loader)
 
 
-def _single_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    """One thread; and deaf to signals meant for the whole process group, which the trainer answers for all."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

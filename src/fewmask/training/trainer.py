@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +167,11 @@ class _Trainer:
             self._relabel(span)
         start = max(self.progress.step, span.start)
         workers = self.config.train.workers
-        for batch in iterate(batches, start - span.start, span.stop - span.start, workers):
-            self._step(span, batch)
-            self.progress.step += 1
-            self._after_step()
+        with closing(iterate(batches, start - span.start, span.stop - span.start, workers)) as served:
+            for batch in served:
+                self._step(span, batch)
+                self.progress.step += 1
+                self._after_step()
 
     def _relabel(self, span: Span) -> None:
         """Let the method write its bank of pseudo-labels unless it is there."""
