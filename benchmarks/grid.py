@@ -33,7 +33,7 @@ LISTS = Path(__file__).parent / "lists"
 GRIDS = {
     "acdc-cpu": Grid(
         data="acdc",
-        steps=1500,
+        steps=3000,
         seeds=(0, 1),
         shared=("--labelled", "3", "--val", "10"),
         cells={

@@ -20,9 +20,9 @@ PATIENTS, LABELLED, VAL, TEST = 24, 3, 2, 6
 SETTINGS = {
     "plan": {"size": [64, 64]},
     "train": {"steps": 600, "validations": 4},
-    "method": {"ema": 0.98},
+    "method": {"ema": 0.98, "labelled_batch": 6},
 }
-"""For both methods: the cpu tier on smaller slices, with a smaller budget and a shorter moving average to match."""
+"""For both methods: the cpu tier with smaller slices, batches and budget, and a shorter moving average to match."""
 
 
 @dataclass(frozen=True, kw_only=True)
