@@ -75,9 +75,6 @@ class WeakView(Settings):
     scale: tuple[float, float] = (1.0, 1.0)
     """Zoom range; over 1 enlarges."""
     scale_probability: float = Field(0.5, ge=0, le=1)
-    stretch: float = Field(1.0, ge=1)
-    """Largest ratio by which one axis is enlarged over another; acts with the scale's probability.  Slices are resized
-    whole, so images of other proportions come out stretched."""
     shift: float = Field(0.0, ge=0, le=1)
     """Largest translation as a fraction of the patch, per axis; acts with the rotation's probability."""
     elastic: float = Field(0.0, ge=0, le=0.5)

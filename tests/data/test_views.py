@@ -55,19 +55,6 @@ def test_mirroring_is_exact_for_odd_and_even_sides_and_equal_for_image_and_label
     assert len(found) == 2 ** len(axes)
 
 
-def test_stretching_enlarges_axes_unequally_within_its_ratio_and_no_more():
-    patch = (40, 50)
-    view = WeakView(stretch=1.5, scale_probability=1)
-    ratios = []
-    for row in range(200):
-        matrix, _, _ = views._draw_geometry(generator(0, row), view, patch)
-        assert matrix[0, 1] == matrix[1, 0] == 0
-        ratios.append(matrix[0, 0] / matrix[1, 1])
-    assert 1 / 1.5 <= min(ratios) < 0.75 and 1.33 < max(ratios) <= 1.5
-    never = WeakView(stretch=1.5, scale_probability=0)
-    assert np.array_equal(views._draw_geometry(generator(0, 0), never, patch)[0], np.eye(2))
-
-
 def test_only_the_planned_axes_are_mirrored():
     image, label = picture((9, 11), rows=20)
     _, maps, _ = views.weak(image, label, WeakView(flip=(1,)), (9, 11), rngs(20))

@@ -20,9 +20,9 @@ CONTROL_POINTS = 5  # per axis, of the smooth random fields
 
 def reach(view: WeakView, patch: Sequence[int]) -> tuple[int, ...]:
     """The block that must be cut so that the weak view finds image under most of its patch, in voxels per axis."""
-    if not (view.rotation or view.shift or view.elastic or view.scale != (1.0, 1.0) or view.stretch > 1):
+    if not (view.rotation or view.shift or view.elastic or view.scale != (1.0, 1.0)):
         return tuple(patch)
-    factor = min(1.5, (1.15 if view.rotation else 1.0) / min(1.0, view.scale[0] / np.sqrt(view.stretch)))
+    factor = min(1.5, (1.15 if view.rotation else 1.0) / min(1.0, view.scale[0]))
     return tuple(int(np.ceil(length * factor)) for length in patch)
 
 
@@ -64,17 +64,15 @@ def _draw_geometry(
     turn = rng.random() < view.rotation_probability
     angles = np.deg2rad(rng.uniform(-view.rotation, view.rotation, size=3)) * turn
     zoom = np.exp(rng.uniform(np.log(view.scale[0]), np.log(view.scale[1])))
-    axes = np.exp(rng.uniform(-0.5, 0.5, size=dims) * np.log(view.stretch))
-    zoom = zoom * axes if rng.random() < view.scale_probability else np.ones(dims)
+    zoom = zoom if rng.random() < view.scale_probability else 1.0
     shift = rng.uniform(-view.shift, view.shift, size=dims) * np.asarray(patch) * turn
     mirrored = rng.random(dims) < 0.5
     flips = np.where([mirrored[axis] and axis in (view.flip or ()) for axis in range(dims)], -1.0, 1.0)
     bend = rng.random() < view.elastic_probability
     control = rng.normal(size=(dims, *[CONTROL_POINTS] * dims))
-    turned = _rotation(angles, dims) / zoom[:, None]
-    matrix = turned * flips
+    matrix = _rotation(angles, dims) / zoom * flips
     # an even length has no middle voxel: mirroring about the centre of the patch moves the offsets by one voxel
-    shift = shift + turned @ np.where((flips < 0) & (np.asarray(patch) % 2 == 0), -1.0, 0.0)
+    shift = shift + _rotation(angles, dims) / zoom @ np.where((flips < 0) & (np.asarray(patch) % 2 == 0), -1.0, 0.0)
     if not (bend and view.elastic):
         return matrix, shift, None
     return matrix, shift, control * (view.elastic * np.asarray(patch)).reshape(-1, *[1] * dims)
