@@ -64,13 +64,19 @@ def test_too_few_groups_have_a_mean_but_no_interval():
     assert (unscored.mean, unscored.low) == (0.5, None)
 
 
-def test_a_class_that_a_resample_misses_is_left_out_of_it():
+def test_a_resample_that_misses_a_class_is_a_mean_of_something_else_and_does_not_count():
+    """A rare class that is never found: without it the mean would be 0.9, which no interval of 0.45 should reach."""
     values = np.full((6, 2), np.nan)
-    values[:, 0] = 0.5
-    values[0, 1] = 0.9
+    values[:, 0] = 0.9
+    values[0, 1] = 0.0
     interval = bootstrap_interval(values)
-    assert interval.low == pytest.approx(0.5)
-    assert interval.high == pytest.approx(0.7)
+    assert interval.to_json() == pytest.approx({"mean": 0.45, "low": 0.45, "high": 0.45})
+
+
+def test_too_many_rare_classes_leave_no_interval():
+    values = np.diag(np.full(12, 0.5))
+    values[values == 0] = np.nan
+    assert bootstrap_interval(values).to_json() == {"mean": 0.5, "low": None, "high": None}
 
 
 def test_group_means_leave_out_what_is_unknown():

@@ -10,6 +10,9 @@ from scipy import stats
 
 from fewmask.seeding import generator
 
+LEAST_RESAMPLES = 100
+"""Resamples from which percentiles may be read; fewer are left only where many classes are rare."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -35,7 +38,7 @@ def bootstrap_interval(
     """Mean over cases, then over classes, with a percentile bootstrap interval over groups.
 
     values (N,) or (N, K), NaN: left out; groups: one name per row, None: each row is its own.  A resample that draws no
-    value of a class averages over the other classes.
+    value of a class is a mean of something else and is left out; a class that one group alone has is so in a third.
     """
     values = np.asarray(values, dtype=float)
     mean = class_mean(values)
@@ -56,7 +59,11 @@ def bootstrap_interval(
     sums, counts = sums[scored], counts[scored]
     chance = generator(seed, "bootstrap")
     drawn = chance.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=resamples)
-    means = _mean_of_means(drawn @ sums, drawn @ counts)
+    sums, counts = drawn @ sums, drawn @ counts
+    whole = (counts[:, known.any(axis=0)] > 0).all(axis=1)
+    if whole.sum() < LEAST_RESAMPLES:
+        return Interval(mean=mean, low=None, high=None)
+    means = _mean_of_means(sums[whole], counts[whole])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=mean, low=float(low), high=float(high))
 
