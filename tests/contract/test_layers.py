@@ -15,7 +15,7 @@ ROOT = Path(fewmask.__file__).parent
 LAYERS = (
     {"__init__", "__main__", "cli"},
     {"api", "demo"},
-    {"job", "listing", "doctor", "options", "failure"},
+    {"job", "listing", "doctor", "failure"},
     {"report", "figures", "overlays"},
     {"order"},
     {"plan", "resolution", "training", "evaluation", "pairing"},
@@ -26,7 +26,7 @@ LAYERS = (
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""
-LAZY = {"__init__", "cli", "options", "listing", "failure", "doctor", "config", "runs", "progress"}
+LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "runs", "progress"}
 """Modules whose import must not bring in torch, monai, scipy or matplotlib: help and listings need them."""
 
 
@@ -35,7 +35,7 @@ def modules() -> list[Path]:
 
 
 def part(path: Path) -> str:
-    """The first name below fewmask: `data` for data/grid.py, `cli` for cli.py."""
+    """The first name below fewmask: `data` for data/grid.py, `plan` for plan.py."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 

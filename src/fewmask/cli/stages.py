@@ -1,0 +1,156 @@
+"""The commands that do one stage of the job: scan, split, prepare, predict, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewmask.cli.options import (
+    CatalogueFolder,
+    Device,
+    Json,
+    Labelled,
+    Layout,
+    Quiet,
+    Recipes,
+    Settings,
+    Test,
+    Val,
+    out_option,
+)
+from fewmask.cli.show import show
+
+
+def scan(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and masks.")],
+    out: Annotated[Path, out_option("CATALOGUE", "The catalogue to write.")],
+    layout: Layout = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Recognise the layout and check every file. Prints what was inferred."""
+    from fewmask.data.catalogue import write_catalogue
+    from fewmask.data.scan import scan as scan_folder
+    from fewmask.listing import catalogue_json, catalogue_text
+
+    catalogue = scan_folder(data, layout, quiet=quiet)
+    write_catalogue(catalogue, out)
+    show(catalogue_json(catalogue), catalogue_text(catalogue, out), as_json)
+
+
+def split(
+    catalogue: CatalogueFolder,
+    out: Annotated[Path, out_option("split.json", "The file to write.")],
+    labelled: Labelled = None,
+    val: Val = None,
+    test: Test = None,
+    group: Annotated[
+        str, typer.Option("--group", metavar="patient|site", help="What N counts and no role divides.")
+    ] = "patient",
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of the choice.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Decide who is labelled, val and test. A layout's own lists are used where it has them."""
+    from fewmask.data.catalogue import open_catalogue
+    from fewmask.data.splits import choose_split, write_split
+    from fewmask.listing import split_json, split_text
+    from fewmask.order import grouped_by
+
+    opened = grouped_by(open_catalogue(catalogue), group)
+    roles, reasons = choose_split(opened, labelled, val, test, seed)
+    write_split(roles, out)
+    show(split_json(roles, opened), split_text(reasons, out), as_json)
+
+
+def prepare(
+    catalogue: CatalogueFolder,
+    split: Annotated[Path, typer.Option("--split", metavar="split.json", help="Roles from `fewmask split`.")],
+    out: Annotated[Path, out_option("CACHE", "The cache folder; give it as --cache to run and train.")],
+    settings: Settings = None,
+    recipe: Recipes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Plan, and write the cache to train from. It serves every method and budget with the same plan."""
+    from fewmask.config import parse_assignments
+    from fewmask.order import Order, prepare_cache
+    from fewmask.resolution import Request
+
+    request = Request(recipes=tuple(recipe or ()), settings=parse_assignments(settings or ()))
+    order = Order(data=catalogue, request=request, split=split, cache=out, device=device, quiet=quiet)
+    typer.echo(prepare_cache(order).root)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run folder or a model folder.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, folders or catalogues.")],
+    out: Annotated[Path, out_option("DIR", "Where the masks go.")],
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write each class's probability.")
+    ] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write a map of the entropy.")] = False,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="R", min=1, help="Predictions to average where a model draws at random.")
+    ] = 1,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="nifti|png", help="File format. Default: that of the input.")
+    ] = None,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies; slower.")] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Masks for new images. On the grid of each image; never needs a mask. The same command continues."""
+    from fewmask import api
+
+    written = api.predict(
+        model,
+        inputs,
+        out,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        samples=samples,
+        format=format,
+        flips=flips,
+        device=device,
+        quiet=quiet,
+    )
+    typer.echo(f"{len(written)} files in {out}")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of masks, or a run folder.")],
+    reference: Annotated[Path, typer.Option("--reference", metavar="CATALOGUE|DIR", help="Where the true masks are.")],
+    out: Annotated[Path, out_option("DIR", "Where metrics.csv and summary.json go.")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="ROLE",
+            help="Role in split.json beside PREDICTIONS. Default: test; all without the file.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option("--protocol", metavar="auto|mm|voxel", help="Unit of distances. auto: mm where there is spacing."),
+    ] = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare predicted masks with true ones. Case by case and class by class."""
+    from fewmask import evaluation, listing
+
+    folder, cases, role = evaluation.evaluated(predictions, split)
+    summary = evaluation.evaluate(folder, reference, out, cases, role, protocol, quiet=quiet)
+    show(summary, listing.summary_text(summary), as_json)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    out: Annotated[Path, out_option("report.html", "The file to write.")],
+) -> None:
+    """One HTML file about a run, or several. Self-contained; opens offline."""
+    from fewmask.report import report as write_report
+
+    typer.echo(write_report(runs, out))

@@ -1,0 +1,122 @@
+"""The parts of the whole job, one command after the other; broken data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+@pytest.mark.slow
+def test_part_by_part(fewmask, one_line, phantoms: Path, tiny_words, tmp_path: Path) -> None:
+    catalogue, split, cache, run = (tmp_path / name for name in ("catalogue", "roles.json", "cache", "run"))
+    status, out, _ = fewmask("scan", phantoms, "--out", catalogue, "--json", "--quiet")
+    scanned = json.loads(out)
+    assert (status, scanned["cases"], scanned["with_mask"], scanned["patients"]) == (0, 6, 4, 6)
+    assert scanned["labels"] == {"background": 0, "RV": 1, "myocardium": 2, "LV": 3}
+
+    words = ("split", catalogue, "--labelled", 2, "--val", 1, "--test", 1, "--out", split)
+    assert json.loads(fewmask(*words, "--json")[1])["unlabelled"] == {"cases": 2, "patients": 2}
+    out = fewmask(*words)[1]
+    assert out.splitlines()[0].startswith("labelled: 2 patients")
+
+    plan = [word for word in tiny_words if word.startswith("plan")]
+    status, out, err = fewmask("prepare", catalogue, "--split", split, "--out", cache, *plan)
+    assert (status, Path(out.strip()).parent) == (0, cache)
+    assert "plan: plan.dims=2  (spacing ratio 5.0 is over 3)" in err
+
+    words = (
+        "train",
+        catalogue,
+        "--method",
+        "supervised",
+        "--split",
+        split,
+        "--cache",
+        cache,
+        "--out",
+        run,
+        *tiny_words,
+    )
+    status, out, err = fewmask(*words, "--device", "cpu")
+    assert (status, out) == (0, f"model: {run / 'model'}\n")
+    assert "prepare:" not in err  # the cache served
+    assert one_line(fewmask(*words)[2]).endswith("add --resume to continue it or choose another --out")
+    assert fewmask(*words, "--resume", "--quiet")[:2] == (0, f"model: {run / 'model'}\n")
+
+    masks = tmp_path / "masks"
+    images = phantoms / "imagesTr"
+    status, out, _ = fewmask("predict", run, images, "--out", masks, "--device", "cpu", "--uncertainty", "--flips")
+    assert (status, len(sorted(masks.glob("*.nii.gz")))) == (0, 6)
+    assert len(sorted((masks / "uncertainty").glob("*.nii.gz"))) == 6
+
+    scores = tmp_path / "scores"
+    status, out, _ = fewmask("evaluate", masks, "--reference", catalogue, "--out", scores, "--json")
+    assert (status, json.loads(out)["cases"], json.loads(out)["split"]) == (0, 4, "all")
+    assert (scores / "metrics.csv").is_file()
+    status, out, _ = fewmask("evaluate", masks, "--reference", catalogue, "--out", scores, "--protocol", "voxel")
+    assert "hd95_voxel" in out
+
+    page = tmp_path / "report.html"
+    assert fewmask("report", run, "--out", page)[:2] == (0, f"{page}\n")
+    assert page.read_text(encoding="utf-8").startswith("<!")
+
+
+def broken(folder: Path, what: str) -> Path:
+    """Make the first mask or image of a copy of the phantoms wrong in one way; returns the file."""
+    image = folder / "imagesTr" / "patient001_frame01_0000.nii.gz"
+    mask = folder / "labelsTr" / "patient001_frame01.nii.gz"
+    if what == "truncated":
+        image.write_bytes(image.read_bytes()[:2000])
+    elif what == "text":
+        image.write_text("not an image")
+    elif what == "nan":
+        old = nib.load(image)
+        array = old.get_fdata(dtype=np.float32)
+        array[3, 4, 1] = np.nan
+        nib.save(nib.Nifti1Image(array, old.affine), image)
+    else:
+        old = nib.load(mask)
+        array = np.asarray(old.dataobj)
+        array = np.where(array == 3, 7, array) if what == "value" else array[:-1]
+        nib.save(nib.Nifti1Image(array.astype(np.uint8), old.affine), mask)
+        return mask
+    return image
+
+
+@pytest.mark.parametrize("what", ["truncated", "text", "nan", "value", "shape"])
+def test_broken_data_is_status_3(fewmask, one_line, phantoms: Path, tmp_path: Path, what: str) -> None:
+    data = tmp_path / "Bilder für später"
+    shutil.copytree(phantoms, data)
+    file = broken(data, what)
+    status, _, err = fewmask("scan", data, "--out", tmp_path / "catalogue", "--quiet")
+    assert status == 3
+    assert file.name.split(".")[0].removesuffix("_0000") in one_line(err)
+    assert not (tmp_path / "catalogue" / "cases.csv").exists()
+
+
+def test_no_mask_at_all(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantoms / "imagesTr", data / "imagesTr")
+    shutil.copy(phantoms / "dataset.json", data)
+    status, _, err = fewmask("run", data, "--out", tmp_path / "run", "--quiet")
+    assert status == 3
+    assert "mask" in one_line(err)
+
+
+def test_an_empty_folder(fewmask, one_line, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, _, err = fewmask("run", tmp_path / "empty", "--out", tmp_path / "run")
+    assert status == 3
+    assert "empty" in one_line(err)
+
+
+def test_an_output_that_cannot_be_written(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, _, err = fewmask("run", phantoms, "--out", tmp_path / "file" / "run")
+    assert status == 2
+    assert one_line(err).endswith("choose another --out")
