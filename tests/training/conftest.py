@@ -1,5 +1,8 @@
 """A data set of eight small volumes that shows its labels, prepared once per session."""
 
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -82,3 +85,39 @@ def settings():
         )
 
     return make
+
+
+@pytest.fixture
+def job(catalogue, cache, tmp_path):
+    """A function: the command of a process of its own that trains into a folder; `first` is run before all else."""
+
+    def command(out: Path, config: Config, first: str = "") -> list[str]:
+        script = tmp_path / "job.py"
+        script.write_text(first + JOB)
+        images = [str(case.images[0]) for case in catalogue.cases]
+        return [sys.executable, str(script), str(out), str(cache.root.parent), config.model_dump_json(), *images]
+
+    return command
+
+
+JOB = """
+import sys
+from pathlib import Path
+from fewmask.config import Config
+from fewmask.data.cache import Preparation
+from fewmask.data.catalogue import Catalogue
+from fewmask.data.prepare import prepare
+from fewmask.runs import Run
+from fewmask.training import trainer
+from fewmask.types import Case, LabelSet, Split
+out, root, config, *paths = sys.argv[1:]
+cases = tuple(Case(id=Path(p).stem, patient=Path(p).stem[:10], images=(Path(p),), label=Path(p)) for p in paths)
+ids = [case.id for case in cases]
+catalogue = Catalogue(name="boxes", channels=("MR",), planar=False, layout="ssl4mis", cases=cases,
+                      labels=LabelSet(names=("background", "box", "core"), values=(0, 1, 2)))
+split = Split(labelled=(ids[0], f"{ids[1]}:2"), unlabelled=tuple(ids[2:5]), val=tuple(ids[5:7]), test=(ids[7],))
+cache = prepare(catalogue, split, Preparation(dims=2, size=(17, 20)), Path(root), quiet=True)
+Path(out).mkdir(exist_ok=True)
+Path(out, "started").touch()
+trainer.train(catalogue, split, cache, Config.model_validate_json(config), Run(Path(out)), device="cpu", quiet=True)
+"""

@@ -32,20 +32,16 @@ METHODS["per_sample"] = PerSample
 """
 
 
-def test_two_gloo_processes_equal_one(catalogue, split, cache, settings, tmp_path):
+def test_two_gloo_processes_equal_one(catalogue, split, cache, settings, job, tmp_path):
     """GroupNorm, no dropout, a per-sample loss: the same weights to 1e-6."""
     segmenter = {"width": 4, "normalisation": "group", "dropout": 0.0}
     train = {"validations": 1, "optimiser": {"name": "sgd", "lr": 1e-2, "weight_decay": 1e-3, "warmup": 0}}
     config = settings("per_sample", steps=3, train=train, segmenter=segmenter)
-    job = tmp_path / "job.py"
-    job.write_text(LOSS + JOB)
-    arguments = [str(cache.root.parent), config.model_dump_json(), *[str(case.images[0]) for case in catalogue.cases]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     runs = {"one": [{}], "two": [{"RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": "2"} for r in range(2)]}
     for name, processes in runs.items():
         started = [
-            subprocess.Popen([sys.executable, str(job), str(tmp_path / name), *arguments], env={**environment, **own})
-            for own in processes
+            subprocess.Popen(job(tmp_path / name, config, first=LOSS), env={**environment, **own}) for own in processes
         ]
         assert [process.wait(timeout=300) for process in started] == [0] * len(processes)
     one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in runs)
@@ -102,24 +98,4 @@ assert torch.equal(module.weight, torch.zeros(2, 2))
 assert distributed.any_of(rank == 1, torch.device("cpu"))
 assert torch.equal(distributed.all_sum(torch.ones(2)), torch.full((2,), 2.0))
 distributed.stop()
-"""
-
-JOB = """
-from pathlib import Path
-from fewmask.config import Config
-from fewmask.data.cache import Preparation
-from fewmask.data.catalogue import Catalogue
-from fewmask.data.prepare import prepare
-from fewmask.runs import Run
-from fewmask.training import trainer
-from fewmask.types import Case, LabelSet, Split
-out, root, config, *paths = sys.argv[1:]
-cases = tuple(Case(id=Path(p).stem, patient=Path(p).stem[:10], images=(Path(p),), label=Path(p)) for p in paths)
-ids = [case.id for case in cases]
-catalogue = Catalogue(name="boxes", channels=("MR",), planar=False, layout="ssl4mis", cases=cases,
-                      labels=LabelSet(names=("background", "box", "core"), values=(0, 1, 2)))
-split = Split(labelled=(ids[0], f"{ids[1]}:2"), unlabelled=tuple(ids[2:5]), val=tuple(ids[5:7]), test=(ids[7],))
-cache = prepare(catalogue, split, Preparation(dims=2, size=(17, 20)), Path(root), quiet=True)
-Path(out).mkdir(exist_ok=True)
-trainer.train(catalogue, split, cache, Config.model_validate_json(config), Run(Path(out)), device="cpu", quiet=True)
 """

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -132,17 +131,12 @@ def test_sigterm_saves_and_the_same_call_continues(catalogue, split, cache, sett
     assert files(stopped) == files(whole)
 
 
-def test_sigterm_to_the_whole_group_saves_too(catalogue, split, cache, settings, tmp_path):
+def test_sigterm_to_the_whole_group_saves_too(settings, job, tmp_path):
     """As slurm and docker send it: the loader's processes hear it, and the run still ends in order."""
     config = settings(steps=400, train={"workers": 2, "validations": 0})
     run = Run(tmp_path / "run")
-    job = tmp_path / "job.py"
-    job.write_text(JOB)
-    arguments = [str(cache.root.parent), str(run.root), config.model_dump_json()]
-    arguments += [str(case.images[0]) for case in catalogue.cases]
-    process = subprocess.Popen(
-        [sys.executable, str(job), *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+    command = job(run.root, config)
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if read_log(run.log) or process.poll() is not None:
             break
@@ -305,19 +299,16 @@ def test_tensorboard_events_are_written(catalogue, split, cache, settings, tmp_p
 
 
 @pytest.mark.slow
-def test_sigkill_at_any_moment(catalogue, split, cache, settings, tmp_path):
+def test_sigkill_at_any_moment(catalogue, split, cache, settings, job, tmp_path):
     """A real process, killed again and again at moments that nobody chose, ends as the undisturbed one."""
     config = settings(steps=40, train={"save_minutes": 1e-3})
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     trainer.train(catalogue, split, cache, config, whole, device="cpu", quiet=True)
-    job = tmp_path / "job.py"
-    job.write_text(JOB)
-    arguments = [str(cache.root.parent), str(killed.root), config.model_dump_json()]
-    arguments += [str(case.images[0]) for case in catalogue.cases]
+    command = job(killed.root, config)
     random = np.random.default_rng(1)
     kills = 0
     for _ in range(30):
-        process = subprocess.Popen([sys.executable, str(job), *arguments])
+        process = subprocess.Popen(command)
         wait_for(killed.root / "started", process)
         time.sleep(random.uniform(0.1, 0.8))
         process.kill()
@@ -337,26 +328,3 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the job did not start")
-
-
-JOB = """
-import sys
-from pathlib import Path
-from fewmask.config import Config
-from fewmask.data.cache import Preparation
-from fewmask.data.catalogue import Catalogue
-from fewmask.data.prepare import prepare
-from fewmask.runs import Run
-from fewmask.training import bank, trainer
-from fewmask.types import Case, LabelSet, Split
-root, out, config, *paths = sys.argv[1:]
-cases = tuple(Case(id=Path(p).stem, patient=Path(p).stem[:10], images=(Path(p),), label=Path(p)) for p in paths)
-ids = [case.id for case in cases]
-catalogue = Catalogue(name="boxes", channels=("MR",), planar=False, layout="ssl4mis", cases=cases,
-                      labels=LabelSet(names=("background", "box", "core"), values=(0, 1, 2)))
-split = Split(labelled=(ids[0], f"{ids[1]}:2"), unlabelled=tuple(ids[2:5]), val=tuple(ids[5:7]), test=(ids[7],))
-cache = prepare(catalogue, split, Preparation(dims=2, size=(17, 20)), Path(root), quiet=True)
-Path(out).mkdir(exist_ok=True)
-Path(out, "started").touch()
-trainer.train(catalogue, split, cache, Config.model_validate_json(config), Run(Path(out)), device="cpu", quiet=True)
-"""
