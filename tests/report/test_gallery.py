@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fewmask.data import formats
+from fewmask.data.cache import Preparation
+from fewmask.data.conform import prepare_label, prepared_geometry
 from fewmask.report import gallery
 from fewmask.report.gallery import Choice
 from fewmask.report.record import read_records
@@ -70,6 +72,29 @@ def test_of_a_labelled_slice_no_other_slice_is_shown(record, split, monkeypatch)
     assert whole_mask is None and slice_mask is None
     assert np.flatnonzero(whole.any((1, 2))).tolist() == [0, 1, 2, 3, 4]
     assert np.flatnonzero(part.any((1, 2))).tolist() == [2]
+
+
+@pytest.mark.parametrize("spacing_mm", [(3.0, 1.5, 1.25), (15.0, 1.5, 1.25)])
+def test_a_labelled_slice_of_a_resampled_volume_is_the_one_that_training_saw(
+    record, split, catalogue, monkeypatch, spacing_mm
+):
+    """5 native slices of 7.5 mm become 12, or 2: the last of them lies beyond the image, or is another of its slices."""
+    case = catalogue.by_id[split.labelled[0]]
+    native = formats.read_case_image(case)[1]
+    turn, prepared = prepared_geometry(native, Preparation(dims=3, spacing_mm=spacing_mm))
+    chosen = prepared.shape[0] - 1
+    which = np.broadcast_to(np.arange(native.shape[0])[:, None, None], native.shape)
+    expected = prepare_label(which, turn, prepared)[chosen, 0, 0]
+
+    seen = []
+    monkeypatch.setattr(gallery, "case_panels", lambda image, mask, reference, **_: seen.append(reference) or [])
+    volume = replace(
+        record,
+        config={"plan": {"dims": 3, "spacing_mm": spacing_mm}},
+        split=dict(record.split, labelled=[f"{case.id}:{chosen}"]),
+    )
+    assert "No picture" not in gallery.show(volume, Choice(case=case.id, role="labelled", heading=""), side=64)
+    assert np.flatnonzero(turn.undo(seen[0]).any((1, 2))).tolist() == [expected]
 
 
 def test_volumes_are_shown_in_three_planes(record, split):

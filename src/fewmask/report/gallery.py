@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.data import formats
+from fewmask.data.cache import Preparation
+from fewmask.data.conform import prepared_geometry
 from fewmask.data.grid import Grid, orientation
 from fewmask.errors import DataError
 from fewmask.overlays import Panel, case_panels
@@ -138,7 +140,7 @@ def _panels(record: Record, choice: Choice, side: int) -> list[Panel]:
     oriented = turn.apply_grid(grid)
     prediction, reference = masks
     if choice.role == "labelled" and reference is not None:
-        reference = _labelled_part(record, case.id, reference)
+        reference = _labelled_part(record, case.id, reference, _prepared_depth(record, grid))
     return case_panels(
         turn.apply(image),
         prediction,
@@ -157,8 +159,19 @@ def _classes(path: Path, labels: LabelSet) -> np.ndarray:
     return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)
 
 
-def _labelled_part(record: Record, case: str, reference: np.ndarray) -> np.ndarray:
-    """Only the slices that were labelled for training: the others of `case:slice` stay unseen."""
+def _prepared_depth(record: Record, grid: Grid) -> int | None:
+    """Slices of a case on the grid that training saw; None: as many as the image has, in its order."""
+    plan = record.config.get("plan", {})
+    if plan.get("dims") != 3:
+        return None  # slices are resized one by one
+    return prepared_geometry(grid, Preparation(dims=3, spacing_mm=plan.get("spacing_mm")))[1].shape[0]
+
+
+def _labelled_part(record: Record, case: str, reference: np.ndarray, depth: int | None) -> np.ndarray:
+    """Only the slices that were labelled for training: the others of `case:slice` stay unseen.
+
+    reference: native; the split counts slices of the prepared grid, of which there are `depth`.
+    """
     slices = [
         int(entry.rpartition(":")[2])
         for entry in record.split.get("labelled", ())
@@ -166,6 +179,8 @@ def _labelled_part(record: Record, case: str, reference: np.ndarray) -> np.ndarr
     ]
     if not slices or case in record.split.get("labelled", ()):
         return reference
+    if depth is not None:  # as resize_label took them
+        slices = [int((index + 0.5) * len(reference) / depth) for index in slices]
     part = np.zeros_like(reference)
     part[slices] = reference[slices]
     return part
