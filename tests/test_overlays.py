@@ -108,6 +108,16 @@ def test_a_stack_is_shown_by_slices_through_the_object():
     assert [panel.caption for panel in empty] == [f"slice {index} of 0–8" for index in (0, 4, 8)]
 
 
+def test_slices_and_cut_follow_the_focus_and_not_what_is_drawn():
+    image, mask = volume()
+    focus = np.zeros(mask.shape, bool)
+    focus[5:8, 1:4, 2:6] = True
+    of_focus, of_mask = (case_panels(image, mask, stack=True, count=3, focus=given) for given in (focus, None))
+    assert [panel.caption for panel in of_focus] == [f"slice {index} of 0–8" for index in (5, 6, 7)]
+    bare = case_panels(image, focus.astype(np.uint8), stack=True, count=3)
+    assert pixels(of_focus[0].png).shape == pixels(bare[0].png).shape != pixels(of_mask[0].png).shape
+
+
 def test_a_planar_image_is_one_picture_without_caption():
     image, mask = volume((1, 17, 23))
     (panel,) = case_panels(image, mask, mask, stack=True)

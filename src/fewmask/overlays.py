@@ -161,6 +161,7 @@ def case_panels(
     stack: bool,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     directions: np.ndarray | None = None,
+    focus: np.ndarray | None = None,
     count: int = 5,
     side: int = 256,
 ) -> list[Panel]:
@@ -169,17 +170,19 @@ def case_panels(
     image (C, D, H, W), of volumes the first channel is shown; mask and reference (D, H, W) as for `overlay`.  stack:
     slices along D rather than three planes.  spacing: of D, H, W.  directions (3, 3): column i is the patient's RAS
     direction of axis i; None: unknown, shown as stored.  With it the image is turned as radiologists look at it: the
-    patient's right is on the left.  Volumes and stacks are cut to the surroundings of what is drawn.
+    patient's right is on the left.  focus (D, H, W) bool: what the slices lead through and volumes and stacks are cut
+    to the surroundings of; None: all that is drawn.
     """
     planar = image.shape[1] == 1
     if not planar:
         image = image[:1]  # three sequences of a scan are no colours
     limits = window(image)
-    drawn = np.zeros(image.shape[1:], dtype=bool)
-    for labels in (mask, reference):
-        if labels is not None:
-            drawn |= labels > 0
-    box = tuple(slice(0, length) for length in drawn.shape) if planar else _surroundings(drawn)
+    if focus is None:
+        focus = np.zeros(image.shape[1:], dtype=bool)
+        for labels in (mask, reference):
+            if labels is not None:
+                focus |= labels > 0
+    box = tuple(slice(0, length) for length in focus.shape) if planar else _surroundings(focus)
     extent = [(part.stop - part.start) * size for part, size in zip(box, spacing, strict=True)]
     panels = []
     for axis in (0,) if stack or planar else (0, 1, 2):
@@ -189,7 +192,7 @@ def case_panels(
         letters = None
         if directions is not None:
             letters = (*_ends(directions, rows), *_ends(directions, columns))
-        for index in _slices(drawn, axis, count if stack else 1):
+        for index in _slices(focus, axis, count if stack else 1):
             cut = [
                 array
                 if array is None
@@ -205,15 +208,15 @@ def case_panels(
                 limits=limits,
                 letters=letters,
             )
-            panels.append(Panel(png=png, caption=_caption(drawn.shape, axis, index, stack, directions)))
+            panels.append(Panel(png=png, caption=_caption(focus.shape, axis, index, stack, directions)))
     return panels
 
 
-def _surroundings(drawn: np.ndarray) -> tuple[slice, ...]:
-    """Per axis the extent of what is drawn, with half of it on either side and no less than a third of the image."""
+def _surroundings(focus: np.ndarray) -> tuple[slice, ...]:
+    """Per axis the extent of the focus, with half of it on either side and no less than a third of the image."""
     box = []
-    for axis, length in enumerate(drawn.shape):
-        filled = np.flatnonzero(drawn.any(axis=tuple(other for other in range(3) if other != axis)))
+    for axis, length in enumerate(focus.shape):
+        filled = np.flatnonzero(focus.any(axis=tuple(other for other in range(3) if other != axis)))
         low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, length)
         margin = max((high - low) // 2, (length // 3 - (high - low)) // 2, 2)
         box.append(slice(max(0, low - margin), min(length, high + margin)))
@@ -249,9 +252,9 @@ def _caption(shape: tuple[int, ...], axis: int, index: int, stack: bool, directi
     return f"{plane} slice {index} of 0–{shape[axis] - 1}".strip()
 
 
-def _slices(drawn: np.ndarray, axis: int, count: int) -> list[int]:
-    """Up to `count` slices spread over the extent of what is drawn; one: where most of it is; nothing: the middle."""
-    area = drawn.sum(axis=tuple(other for other in range(3) if other != axis))
+def _slices(focus: np.ndarray, axis: int, count: int) -> list[int]:
+    """Up to `count` slices spread over the extent of the focus; one: where most of it is; nothing: the middle."""
+    area = focus.sum(axis=tuple(other for other in range(3) if other != axis))
     filled = np.flatnonzero(area)
     if count == 1:
         return [int(np.argmax(area))] if len(filled) else [len(area) // 2]

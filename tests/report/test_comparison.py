@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from fewmask.report import comparison
+from fewmask.data import formats
+from fewmask.report import comparison, gallery
 from fewmask.report.page import join
 from fewmask.report.record import read_records
 
@@ -49,3 +51,25 @@ def test_the_same_cases_are_shown_for_every_run(record, split):
         split.unlabelled[0],
         split.unlabelled[2],
     ]
+
+
+def test_every_run_shows_the_same_slices_of_a_case(make_run, split, tmp_path):
+    """Predictions that lie apart, one by slices and one in 3-D; around the reference where it may be opened."""
+    runs = [make_run(tmp_path / f"{dims}-{shift}", dims=dims, shift=shift) for dims, shift in ((3, 0), (3, 4), (2, 1))]
+    records = read_records(runs)
+    drawn = join(comparison.masks(records))
+    cases = drawn.split("<h3>")[1:]
+    assert len(cases) == 5  # three of test, two unlabelled
+    for case in cases:
+        captions = re.findall("<figcaption>(.*?)</figcaption>", case)
+        assert len(captions) == 9 and captions[:3] == captions[3:6] == captions[6:]
+
+    choices = comparison._shared_choices(records)
+    for choice in choices:
+        found = gallery.common_framing(records, choice)
+        reference = records[0].catalogue.by_id[choice.case].label
+        if choice.role == "test":
+            assert np.array_equal(found.focus, formats.read_mask(reference)[0] > 0)
+        else:
+            masks = [formats.read_mask(record.run.predictions / f"{choice.case}.nii.gz")[0] for record in records]
+            assert np.array_equal(found.focus, np.any(np.stack(masks) > 0, axis=0))

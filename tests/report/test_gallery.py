@@ -78,7 +78,7 @@ def test_of_a_labelled_slice_no_other_slice_is_shown(record, split, monkeypatch)
 def test_a_labelled_slice_of_a_resampled_volume_is_the_one_that_training_saw(
     record, split, catalogue, monkeypatch, spacing_mm
 ):
-    """5 native slices of 7.5 mm become 12, or 2: the last of them lies beyond the image, or is another of its slices."""
+    """5 native slices of 7.5 mm become 12, or 2: the last lies beyond the image, or is another of its slices."""
     case = catalogue.by_id[split.labelled[0]]
     native = formats.read_case_image(case)[1]
     turn, prepared = prepared_geometry(native, Preparation(dims=3, spacing_mm=spacing_mm))

@@ -137,8 +137,9 @@ def masks(records: Sequence[Record]) -> list[Content]:
     side = gallery.panel_side(sum(gallery.pictures_of(record) for record in shown) * len(choices))
     drawn: list[Content] = []
     for choice in choices:
+        framing = gallery.common_framing(shown, choice)
         rows = [
-            gallery.show(record, choice, side, swatch(record.name, run_colour(records.index(record))))
+            gallery.show(record, choice, side, swatch(record.name, run_colour(records.index(record))), framing)
             for record in shown
         ]
         heading = element("h3", choice.case, element("span", f" – {choice.heading}", class_="quiet"))

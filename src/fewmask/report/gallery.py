@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,15 @@ class Choice:
     case: str
     role: str
     heading: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Framing:
+    """What of a case is shown, so that several runs show the same: slices or planes, and around which voxels."""
+
+    stack: bool
+    focus: np.ndarray
+    """(D, H, W) bool on the native grid; slices and cut are chosen by it."""
 
 
 def labelled_choices(record: Record) -> list[Choice]:
@@ -94,10 +104,33 @@ def pictures_of(record: Record) -> int:
     return 3 if record.config.get("plan", {}).get("dims") == 3 else SLICES
 
 
-def show(record: Record, choice: Choice, side: int, title: Content = None) -> Markup:
-    """The pictures of a case with its name; a line of text instead where its files cannot be read."""
+def common_framing(records: Sequence[Record], choice: Choice) -> Framing | None:
+    """What all records show of a case: around its reference where the role allows opening that, else around what any
+    of them predicted.  None where the image cannot be read, as each record then says itself.
+    """
+    first = records[0]
     try:
-        panels = _panels(record, choice, side)
+        case = _case(first, choice)
+        grid = formats.read_header(case.images[0]).grid
+    except (DataError, OSError):
+        return None
+    focus = np.zeros(grid.shape, dtype=bool)
+    for paths in ([_reference_path(case, choice.role)], [prediction_path(record, case.id) for record in records]):
+        for path in filter(None, paths):
+            with suppress(DataError, OSError):  # a file that is broken is named under its own record
+                focus |= _mask(path, first.catalogue.labels, grid) > 0
+        if focus.any():
+            break
+    return Framing(stack=is_stack(first, grid), focus=focus)
+
+
+def show(record: Record, choice: Choice, side: int, title: Content = None, framing: Framing | None = None) -> Markup:
+    """The pictures of a case with its name; a line of text instead where its files cannot be read.
+
+    framing None: as the run itself looked at the case, around its prediction and the reference.
+    """
+    try:
+        panels = _panels(record, choice, side, framing)
     except (DataError, OSError) as error:
         drawn: Content = element("p", f"No picture: {error}", class_="note")
     else:
@@ -119,24 +152,22 @@ def _figure(panel: Panel, choice: Choice) -> Markup:
     return element("figure", picture(panel.png, alt), caption)
 
 
-def _panels(record: Record, choice: Choice, side: int) -> list[Panel]:
+def _case(record: Record, choice: Choice) -> Case:
     case = record.catalogue.by_id.get(choice.case) if record.catalogue else None
     if case is None:
         raise DataError("the catalogue of the run is not at hand or does not hold this case")
+    return case
+
+
+def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) -> list[Panel]:
+    case = _case(record, choice)
     image, grid = formats.read_case_image(case)
-    labels = record.catalogue.labels
-    stack = is_stack(record, grid)
+    stack = framing.stack if framing else is_stack(record, grid)
     turn = orientation(grid, slices=stack)
     masks = []
     predicted = None if choice.role == "labelled" else prediction_path(record, case.id)
     for path in (predicted, _reference_path(case, choice.role)):
-        if path is None:
-            masks.append(None)
-            continue
-        mask = _classes(path, labels)
-        if mask.shape != grid.shape:
-            raise DataError(f"{path}: mask {mask.shape} and image {grid.shape} differ in shape; predict again")
-        masks.append(turn.apply(mask))
+        masks.append(None if path is None else turn.apply(_mask(path, record.catalogue.labels, grid)))
     oriented = turn.apply_grid(grid)
     prediction, reference = masks
     if choice.role == "labelled" and reference is not None:
@@ -148,14 +179,17 @@ def _panels(record: Record, choice: Choice, side: int) -> list[Panel]:
         stack=stack,
         spacing=oriented.spacing_mm or (1.0, 1.0, 1.0),
         directions=None if oriented.affine is None or grid.planar else oriented.affine[:3, :3],
+        focus=turn.apply(framing.focus) if framing else None,
         count=SLICES,
         side=side,
     )
 
 
-def _classes(path: Path, labels: LabelSet) -> np.ndarray:
+def _mask(path: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
     """(D, H, W) class indices of a mask file; what is to be ignored counts as background, so it is not drawn."""
     mask = formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
+    if mask.shape != grid.shape:
+        raise DataError(f"{path}: mask {mask.shape} and image {grid.shape} differ in shape; predict again")
     return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)
 
 
