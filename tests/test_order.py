@@ -165,6 +165,13 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         open_run(tmp_path / "run")
 
 
+def test_the_folder_of_the_data_is_no_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^--out \.: the folder of the data; name another one"):
+        open_run(Path("."), tmp_path)
+    assert open_run(tmp_path / "run", tmp_path).root.is_dir()
+
+
 def test_groups(phantoms: Path) -> None:
     catalogue = open_catalogue(phantoms, quiet=True)
     assert grouped_by(catalogue, "patient") is catalogue

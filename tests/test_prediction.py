@@ -288,6 +288,17 @@ def test_someone_elses_mask_is_not_replaced(tmp_path):
     assert mine.read_bytes() == before
 
 
+def test_its_own_masks_are_no_images(tmp_path):
+    save_model(model(), tmp_path / "model")
+    images = tmp_path / "images"
+    save_volume(images / "a.nii.gz", classes())
+    for _ in range(2):
+        written = predict(tmp_path / "model", [images], images / "masks found", device="cpu", quiet=True)
+        assert [path.name for path in written] == ["a.nii.gz"]
+    with pytest.raises(SettingsError, match="the folder of the images; name another one"):
+        predict(tmp_path / "model", [images], images, device="cpu", quiet=True)
+
+
 def test_masks_are_not_needed_and_not_opened(tmp_path):
     save_model(model(), tmp_path / "model")
     path = save_volume(tmp_path / "images" / "a.nii.gz", classes())

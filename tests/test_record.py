@@ -3,7 +3,8 @@ import os
 import pytest
 
 from fewmask.errors import OutOfMemory, SettingsError
-from fewmask.record import NAME, Record
+from fewmask.record import Record
+from fewmask.runs import RECORD
 from fewmask.types import Case
 
 
@@ -51,7 +52,7 @@ def test_a_killed_case_is_begun_again(tmp_path, case):
 
 def test_a_line_cut_short_does_no_harm(tmp_path, case):
     made(tmp_path, case, {"model": "a"})
-    with open(tmp_path / NAME, "a", encoding="utf-8") as file:
+    with open(tmp_path / RECORD, "a", encoding="utf-8") as file:
         file.write('{"case": "d", "do')
     record = Record(tmp_path, {"model": "a"})
     assert record.finished(case, FILES)

@@ -41,7 +41,7 @@ def run(order: Order, out: Path) -> Outcome:
     """
     if "RANK" in os.environ:
         raise SettingsError("fewmask run is one process; under torchrun use fewmask train, then fewmask predict")
-    folder = open_run(out)
+    folder = open_run(out, order.data)
     with folder.locked():
         ready = make_ready(order, folder)
         train_run(order, folder, ready)
@@ -63,7 +63,7 @@ def train(order: Order, out: Path, resume: bool = False) -> Run:
         return folder
     if folder.config.exists() and not resume:
         raise SettingsError(f"{out} holds a run already; add --resume to continue it or choose another --out")
-    with open_run(out).locked():
+    with open_run(out, order.data).locked():
         ready = make_ready(order, folder)
         distributed.barrier()
         train_run(order, folder, ready)

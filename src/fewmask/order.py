@@ -24,11 +24,8 @@ from fewmask.errors import OutOfMemory, SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.resolution import Request
-from fewmask.runs import Run, atomic_write
+from fewmask.runs import REQUEST, Run, atomic_write
 from fewmask.types import Split
-
-REQUEST = "request.json"
-"""What a run folder was begun with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +82,10 @@ class Ready:
     cache: Cache
 
 
-def open_run(out: Path) -> Run:
-    """The run folder, made if need be.  Raises SettingsError where nothing can be written there."""
+def open_run(out: Path, data: Path | None = None) -> Run:
+    """The run folder, made if need be.  Raises SettingsError where nothing can be written there, or it is `data`."""
+    if data is not None and out.resolve() == data.resolve():
+        raise SettingsError(f"--out {out}: the folder of the data; name another one, results are no data")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:

@@ -161,6 +161,9 @@ def predict(
     chosen = input_cases(inputs, model.channels) if cases is None else list(cases)
     names = {case.id: _files(case, format, probabilities, uncertainty) for case in chosen}
     key = {"model": model_hash(model_folder), "flips": settings.flips, "overlap": settings.overlap, "samples": samples}
+    for path in inputs:
+        if path.resolve() == out.resolve():
+            raise SettingsError(f"--out {out}: the folder of the images; name another one, masks are no images")
     _make_folders(out, probabilities, uncertainty)
     record = Record(out, key)
     due = [case for case in chosen if not record.finished(case, names[case.id])]

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fewmask.errors import OutOfMemory, SettingsError
-from fewmask.runs import append_log, atomic_write, read_log
+from fewmask.runs import RECORD, append_log, atomic_write, read_log
 from fewmask.types import Case
-
-NAME = ".fewmask.jsonl"
 
 
 class Record:
@@ -20,7 +18,7 @@ class Record:
 
     def __init__(self, out: Path, key: Mapping[str, Any]) -> None:
         """key: the model's hash and all settings on which a result depends."""
-        self.out, self.path, self.key = out, out / NAME, dict(key)
+        self.out, self.path, self.key = out, out / RECORD, dict(key)
         self.entries: dict[str, dict[str, Any]] = {entry["case"]: entry for entry in read_log(self.path)}
         if self.entries:  # one line a case again, and none cut short
             atomic_write(self.path, "".join(json.dumps(entry) + "\n" for entry in self.entries.values()))

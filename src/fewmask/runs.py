@@ -17,6 +17,18 @@ from typing import Any
 
 from fewmask.errors import SettingsError
 
+REQUEST = "request.json"
+"""What a run folder was begun with."""
+LOCK = ".fewmask.lock"
+RECORD = ".fewmask.jsonl"
+"""Beside predictions: which model made which file from what."""
+
+
+def written_here(folder: Path) -> bool:
+    """Whether `folder` is fewmask's own, a run or predictions: its pictures are results, no data."""
+    run = (folder / REQUEST).is_file() and (folder / "split.json").is_file()
+    return run or (folder / LOCK).is_file() or (folder / RECORD).is_file()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,7 +98,7 @@ class Run:
         Raises SettingsError if another process holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "a+") as file:
+        with open(self.root / LOCK, "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -105,8 +117,8 @@ class Run:
 
     def _leave_no_empty_folder(self) -> None:
         """A command that was refused before it wrote anything leaves no folder behind."""
-        if [entry.name for entry in self.root.iterdir()] == [".lock"]:
-            (self.root / ".lock").unlink()
+        if [entry.name for entry in self.root.iterdir()] == [LOCK]:
+            (self.root / LOCK).unlink()
             self.root.rmdir()
 
 

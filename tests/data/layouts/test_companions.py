@@ -60,6 +60,15 @@ def test_split_json_gives_lists(files) -> None:
         read(files)
 
 
+def test_the_split_of_a_run_is_no_users_list(files) -> None:
+    pairs(files, "a", "b")
+    files.text("split.json", '{"labelled": ["a"], "test": ["b"]}')
+    files.text("request.json", "{}")
+    found = read(files)
+    assert not found.lists
+    assert found.findings[-1] == "split.json belongs to a run of fewmask and is left out"
+
+
 def test_dataset_yaml(files) -> None:
     pairs(files, "a", "b")
     files.text("dataset.yaml", "name: Mine\nlabels: {background: 0, nerve: 9, ignore: 255}\nlists: {test: [b]}\n")

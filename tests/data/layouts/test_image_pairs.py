@@ -203,3 +203,31 @@ def test_hidden_files_are_not_there(files) -> None:
     files.text("images/._b.png", "mac")
     files.text("__MACOSX/images/c.png", "mac")
     assert labelled(read(files)) == {"a": None}
+
+
+@pytest.mark.parametrize("marks", [("request.json", "split.json"), (".fewmask.lock",), (".fewmask.jsonl",)])
+def test_results_of_fewmask_are_no_images(files, marks: tuple[str, ...]) -> None:
+    files.image("images/a.png")
+    files.mask("masks/a.png")
+    for mark in marks:
+        files.text(f"my-run/{mark}", "{}")
+    files.mask("my-run/predictions/b.png")
+    found = read(files)
+    assert labelled(found) == {"a": "masks/a.png"}
+    assert found.findings == ("results of fewmask are no data and are left out: my-run",)
+
+
+def test_a_run_beside_the_data_sets_folder_hides_nothing(files) -> None:
+    """The folder around the data is entered as before the run was there."""
+    for name in ("a", "b"):
+        files.image(f"set/imagesTr/{name}_0000.nii.gz")
+    before = find_cases(files.root)
+    files.text("run/.fewmask.lock", "")
+    files.image("run/predictions/c.nii.gz")
+    assert find_cases(files.root) == before
+
+
+def test_a_folder_that_is_named_is_read_though_fewmask_wrote_it(files) -> None:
+    files.text(".fewmask.jsonl", "")
+    files.image("a.png")
+    assert labelled(read(files)) == {"a": None}

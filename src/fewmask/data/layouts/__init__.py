@@ -10,6 +10,7 @@ from fewmask.data.layouts import decathlon, image_pairs, nnunet, ssl4mis, table,
 from fewmask.data.layouts.found import Found, visible
 from fewmask.data.layouts.naming import Kind, folder_word
 from fewmask.errors import DataError, SettingsError
+from fewmask.runs import written_here
 
 LAYOUTS: dict[str, ModuleType] = {
     "table": table,
@@ -38,7 +39,7 @@ def find_cases(folder: Path, layout: str | None = None) -> tuple[str, Path, Foun
         raise DataError(f"{folder}: a file; give the folder that holds images and masks")
     start = folder
     while True:
-        entries = visible(start)
+        entries = [entry for entry in visible(start) if not written_here(entry)]
         if not entries:
             raise DataError(f"{start}: an empty folder; put images into it, or check the path")
         for name in [layout] if layout else LAYOUTS:

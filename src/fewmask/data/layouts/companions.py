@@ -15,6 +15,7 @@ from fewmask.config import nearest
 from fewmask.data.formats import stem
 from fewmask.data.layouts.found import ONE_PATIENT, Found, some
 from fewmask.errors import DataError
+from fewmask.runs import REQUEST
 from fewmask.types import Case
 
 DATASET_KEYS = ("name", "channels", "labels", "ignore", "planar", "layout", "lists", "findings")
@@ -124,9 +125,11 @@ def _with_patients(found: Found, path: Path) -> Found:
 
 
 def _with_split(found: Found, path: Path) -> Found:
-    """The lists labelled, unlabelled, val and test from a split.json."""
+    """The lists labelled, unlabelled, val and test from a split.json, unless that is a run's own."""
     if not path.is_file():
         return found
+    if (path.parent / REQUEST).is_file():
+        return replace(found, findings=(*found.findings, "split.json belongs to a run of fewmask and is left out"))
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

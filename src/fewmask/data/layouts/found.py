@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fewmask.errors import DataError
+from fewmask.runs import written_here
 from fewmask.types import Case
 
 ONE_PATIENT = "all images seem to be of one patient"
@@ -76,8 +77,11 @@ def visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All visible files at any depth, sorted within each folder; links to folders are followed once."""
+def files_below(folder: Path, left_out: list[Path] | None = None) -> Iterator[Path]:
+    """All visible files at any depth, sorted within each folder; links to folders are followed once.
+
+    left_out: takes the folders below that fewmask wrote itself, whose files are not given; None: they are as others.
+    """
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -86,6 +90,10 @@ def files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        if left_out is not None:
+            own = [name for name in folders if written_here(Path(root) / name)]
+            left_out += [Path(root) / name for name in own]
+            folders[:] = [name for name in folders if name not in own]
         yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
 
 

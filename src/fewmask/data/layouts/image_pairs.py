@@ -41,23 +41,27 @@ class Place:
 
 def recognise(folder: Path) -> bool:
     """Whether any picture or NIfTI file lies at any depth."""
-    return any(True for _ in _files(folder))
+    return any(True for _ in _files(folder, []))
 
 
 def read(folder: Path) -> Found:
-    """Every image as a case, with its mask where there is one."""
-    places = [_place(path, folder) for path in _files(folder)]
+    """Every image as a case, with its mask where there is one; fewmask's own results are no images."""
+    own: list[Path] = []
+    places = [_place(path, folder) for path in _files(folder, own)]
     images, masks = _sorted_out(places, folder)
     labels, orphans = _paired(images, masks, folder)
     cases, findings = _cases(_without_common(images), labels)
     if orphans:
         shown = some(within(path, folder) for path in orphans)
         findings = (*findings, f"{len(orphans)} masks have no image and are left out: {shown}")
+    if own:
+        shown = some(within(path, folder) for path in own)
+        findings = (*findings, f"results of fewmask are no data and are left out: {shown}")
     return Found(cases=in_order(cases), lists=_lists(images, cases), findings=findings)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in files_below(folder) if is_image_file(path) and suffix(path) not in ALSO_HANDLED)
+def _files(folder: Path, own: list[Path]) -> Iterator[Path]:
+    return (path for path in files_below(folder, own) if is_image_file(path) and suffix(path) not in ALSO_HANDLED)
 
 
 def _place(path: Path, folder: Path) -> Place:
