@@ -37,19 +37,36 @@ def test_two_gloo_processes_equal_one(catalogue, split, cache, settings, job, tm
     segmenter = {"width": 4, "normalisation": "group", "dropout": 0.0}
     train = {"validations": 1, "optimiser": {"name": "sgd", "lr": 1e-2, "weight_decay": 1e-3, "warmup": 0}}
     config = settings("per_sample", steps=3, train=train, segmenter=segmenter)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    runs = {"one": [{}], "two": [{"RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": "2"} for r in range(2)]}
-    for name, processes in runs.items():
-        started = [
-            subprocess.Popen(job(tmp_path / name, config, first=LOSS), env={**environment, **own}) for own in processes
-        ]
-        assert [process.wait(timeout=300) for process in started] == [0] * len(processes)
-    one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in runs)
+    for name, world in (("one", 1), ("two", 2)):
+        train_on(world, job(tmp_path / name, config, first=LOSS))
+    one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("one", "two"))
     moved = 0.0
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
         moved += float(tensor.abs().sum())
     assert moved > 0
+
+
+def test_how_often_is_saved_does_not_change_what_two_processes_learn(settings, job, tmp_path):
+    """Batch normalisation's running statistics differ between processes, and the teacher labels with them."""
+    for name, save_minutes in (("never", 1e6), ("often", 1e-9)):
+        train = {"validations": 0, "save_minutes": save_minutes}
+        own = {"segmenter": {"width": 2, "normalisation": "batch"}, "burn_in": 0.0, "ema": 0.5}
+        config = settings("mean_teacher", steps=6, train=train, consistency={"length": 0.1}, **own)
+        train_on(2, job(tmp_path / name, config))
+    never, often = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("never", "often"))
+    assert any("running_mean" in name for name in never)
+    assert all(torch.equal(often[name], tensor) for name, tensor in never.items())
+
+
+def train_on(world: int, command: list[str]) -> None:
+    """Run the command as so many processes that train together."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if world > 1:
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if world > 1 else {} for rank in range(world)]
+    started = [subprocess.Popen(command, env={**environment, **rank}) for rank in ranks]
+    assert [process.wait(timeout=300) for process in started] == [0] * world
 
 
 def free_port() -> int:
@@ -95,6 +112,14 @@ with torch.no_grad():
     module.weight.fill_(float(rank))
 distributed.share_state(module)
 assert torch.equal(module.weight, torch.zeros(2, 2))
+norm = torch.nn.BatchNorm1d(3)
+with torch.no_grad():
+    for buffer in norm.buffers():
+        buffer.fill_(1 + rank)
+    norm.weight.fill_(1.0 + rank)
+distributed.share_buffers(norm)
+assert all(torch.equal(buffer, torch.ones_like(buffer)) for buffer in norm.buffers())
+assert torch.equal(norm.weight, torch.full((3,), 1.0 + rank))
 assert distributed.any_of(rank == 1, torch.device("cpu"))
 assert torch.equal(distributed.all_sum(torch.ones(2)), torch.full((2,), 2.0))
 distributed.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -40,10 +41,27 @@ def barrier() -> None:
 
 
 def share_state(module: nn.Module) -> None:
-    """Give every process the parameters and buffers of rank 0 (running statistics drift apart between processes)."""
+    """Give every process the parameters and buffers of rank 0, to begin with."""
     if dist.is_initialized():
         for tensor in (*module.parameters(), *module.buffers()):
             dist.broadcast(tensor.data, src=0)
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the buffers of rank 0, in one message a type: running statistics drift apart in every step.
+
+    Parameters need no sharing: equal gradients move them equally.
+    """
+    if not dist.is_initialized():
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = defaultdict(list)
+    for buffer in module.buffers():
+        by_type[buffer.dtype].append(buffer)
+    for buffers in by_type.values():
+        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        dist.broadcast(flat, src=0)
+        for buffer, piece in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(piece.view_as(buffer))
 
 
 def any_of(flag: bool, device: torch.device) -> bool:

@@ -208,6 +208,8 @@ class _Trainer:
         while (update := self._next(updates)) is not None:
             self._apply(update, span.stage)
             self.updates.append(update)
+        # in every step, so that no saving or validating, which the clock decides on, can change what is learned
+        distributed.share_buffers(self.method)
 
     def _next(self, updates: Iterator[Update]) -> Update | None:
         with autocast(self.config.train.precision, self.device):
@@ -258,7 +260,6 @@ class _Trainer:
 
     def _validate(self) -> dict[str, Any] | None:
         """Dice of the predictor, and beside it of the pseudo-labels, on val; keeps the model if it is the best."""
-        distributed.share_state(self.method)
         result = None
         if distributed.rank() == 0:
             result = self.validation.of(self.method)
@@ -282,7 +283,6 @@ class _Trainer:
         )
 
     def _save(self) -> None:
-        distributed.share_state(self.method)
         if distributed.rank() == 0:
             save_state(self.run.last / "state.safetensors", self.method, self.optimisers, self.progress)
             save_model(self._model(), self.run.last)
