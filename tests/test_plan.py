@@ -157,6 +157,12 @@ def test_wrong_settings_name_themselves(tmp_path: Path) -> None:
         plan.plan_rank(catalogue, Split(labelled=()), config.Plan(), "cpu")
 
 
+def test_a_spacing_that_2d_would_not_use_is_refused(tmp_path: Path) -> None:
+    catalogue = catalogue_of([volume(tmp_path / "a.nii.gz", (8, 32, 32), (10.0, 1.0, 1.0))])
+    with pytest.raises(SettingsError, match=r"plan.spacing_mm=\[2.0, 2.0, 2.0\]: slices are resized"):
+        planned(catalogue, config.Plan(spacing_mm=(2, 2, 2), size=(32, 32)), size=(32, 32))
+
+
 def test_tier_follows_the_device() -> None:
     catalogue = catalogue_of([])
     catalogue = replace(catalogue, planar=True, cases=())

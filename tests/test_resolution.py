@@ -59,6 +59,30 @@ def test_the_method_comes_from_the_option_the_recipe_or_the_default() -> None:
     assert resolve(Request(method="supervised", recipes=("supervised",))).config.recipes == ("supervised",)
 
 
+def test_a_method_for_one_rank_is_refused(mine: str) -> None:
+    Path(mine).write_text("about: {kind: data, summary: mine}\n2d: {method: {name: supervised}}\n")
+    with pytest.raises(SettingsError, match=r"method\.name belongs under `all`"):
+        resolve(Request(recipes=(mine,)), "cpu", 2)
+
+
+@pytest.mark.parametrize("section", ["supervised", {"name": "supervised", "ema": 0.5}])
+def test_the_method_may_be_a_setting(section) -> None:
+    resolved = resolve(Request(settings={"method": section}))
+    assert resolved.config.method["name"] == "supervised"
+    assert resolved.came_from("method.name") == COMMAND
+
+
+def test_a_data_recipe_may_name_the_method(mine: str) -> None:
+    path = Path(mine)
+    path.write_text("about: {kind: data, summary: mine}\nall: {method: supervised}\n")
+    assert resolve(Request(recipes=(mine,))).config.method["name"] == "supervised"
+    with pytest.raises(SettingsError, match="methods fixmatch and supervised were both asked for"):
+        resolve(Request(method="fixmatch", recipes=(mine,)))
+    path.write_text("about: {kind: method, summary: mine}\nall: {method: 3}\n")
+    with pytest.raises(SettingsError, match=r"mine.yaml: method=3 is no name"):
+        resolve(Request(recipes=(mine,)))
+
+
 def test_a_method_recipe_of_ones_own_stacks_on_the_shipped_one(tmp_path: Path) -> None:
     path = tmp_path / "slow.yaml"
     path.write_text("about: {kind: method, summary: slow}\nall: {method: {name: fixmatch, ema: 0.5}}\n")
@@ -88,6 +112,15 @@ def test_a_tier_recipe_replaces_the_machines(tmp_path: Path) -> None:
         (Request(settings={"method": {"segmenter": {"wdth": 3}}}), "'method.segmenter.wdth'; did you mean 'width'"),
         (Request(settings={"method": {"ema": 2}}), "setting method.ema=2"),
         (Request(method="fixmatch", recipes=("supervised",)), "methods fixmatch and supervised were both asked for"),
+        (
+            Request(method="fixmatch", settings={"method": {"name": "supervised"}}),
+            "methods fixmatch and supervised were both asked for",
+        ),
+        (Request(settings={"method": 3}), r"method=3 is no name; known: .*supervised"),
+        (Request(settings={"method": {"name": 3}}), "method=3 is no name"),
+        (Request(settings={"method": [1]}), r"method=\[1\] is no name"),
+        (Request(settings={"recipes": ["cpu"]}), r"recipes=\['cpu'\] is no setting; use --recipe"),
+        (Request(settings={"train": 3}), "setting train=3: "),
     ],
 )
 def test_unknown_names(request_: Request, message: str) -> None:

@@ -164,6 +164,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             branch = branch.setdefault(parent, {})
             if not isinstance(branch, dict):
                 raise SettingsError(f"setting {key}: '{parent}' was given a value and a part")
+        if isinstance(branch.get(leaf), dict):
+            raise SettingsError(f"setting {key}: '{leaf}' was given a value and a part")
         branch[leaf] = parsed
     return values
 

@@ -79,6 +79,11 @@ def make_plan(
     reasons = list(rank.reasons)
 
     spacing_mm = None
+    if dims == 2 and wanted.spacing_mm is not None:
+        raise SettingsError(
+            f"plan.spacing_mm={list(wanted.spacing_mm)}: slices are resized to plan.size, whatever their spacing; "
+            "leave it out, or set plan.dims=3"
+        )
     if dims == 3:
         if wanted.spacing_mm is not None:
             spacing_mm, why = wanted.spacing_mm, "as set"

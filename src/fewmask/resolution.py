@@ -62,7 +62,8 @@ def resolve(request: Request, tier: str | None = None, dims: int | None = None) 
     for name in request.recipes:
         recipe = config.load_recipe(name)
         by_kind[recipe.about.kind].append(recipe)
-    method = _method(request.method, by_kind["method"])
+    wanted = _with_method_section("the command line", request.settings)
+    method = _method(request.method, wanted, [recipe for recipes in by_kind.values() for recipe in recipes])
     shipped = config.load_recipe(method)
     if shipped.name not in {recipe.name for recipe in by_kind["method"]}:
         by_kind["method"].insert(0, shipped)
@@ -71,11 +72,16 @@ def resolve(request: Request, tier: str | None = None, dims: int | None = None) 
 
     layers: list[tuple[str, Mapping[str, Any]]] = [("default", _defaults(method))]
     for kind, recipes in by_kind.items():
-        layers += [(f"{kind} recipe {recipe.name}", recipe.settings(dims)) for recipe in recipes]
-    layers.append((COMMAND, request.settings))
+        for recipe in recipes:
+            source = f"{kind} recipe {recipe.name}"
+            layers.append((source, _with_method_section(source, recipe.settings(dims))))
+    layers.append((COMMAND, wanted))
     merged, sources = config.merge(layers)
-    merged["method"]["name"] = method
-    sources["method.name"] = COMMAND if request.method else f"method recipe {method}"
+    if merged["method"].setdefault("name", method) != method:
+        raise SettingsError(f"{sources['method.name']}: method.name belongs under `all`, not under a rank")
+    if request.method:
+        sources["method.name"] = COMMAND
+    sources.setdefault("method.name", f"method recipe {method}")
     merged["recipes"] = [recipe.name for recipes in by_kind.values() for recipe in recipes]
 
     valid = config.validated(Config, merged)
@@ -108,10 +114,26 @@ def _told(values: Mapping[str, Any], key: str) -> str:
     return repr(values[key]) if key in values else "absent"
 
 
-def _method(asked: str | None, recipes: Sequence[Recipe]) -> str:
-    """The one method that --method and the method recipes agree on."""
-    named = [str(recipe.all.get("method", {}).get("name", recipe.name)) for recipe in recipes]
-    names = dict.fromkeys(([asked] if asked else []) + named)
+def _with_method_section(source: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`settings` with `method: NAME` written out as `method: {name: NAME}`; refuses what only options may say."""
+    if "recipes" in settings:
+        raise SettingsError(f"{source}: recipes={settings['recipes']} is no setting; use --recipe, once for each")
+    method = settings.get("method", {})
+    if isinstance(method, str):
+        return {**settings, "method": {"name": method}}
+    if not isinstance(method, Mapping) or not isinstance(method.get("name", ""), str):
+        told = method.get("name") if isinstance(method, Mapping) else method
+        raise SettingsError(f"{source}: method={told!r} is no name{config.nearest(str(told), method_names())}")
+    return settings
+
+
+def _method(asked: str | None, wanted: Mapping[str, Any], recipes: Sequence[Recipe]) -> str:
+    """The one method that --method, key=value and the recipes agree on."""
+    named = [asked, wanted.get("method", {}).get("name")]
+    for recipe in recipes:
+        section = _with_method_section(f"recipe {recipe.name}", recipe.all).get("method", {})
+        named.append(section.get("name", recipe.name if recipe.about.kind == "method" else None))
+    names = dict.fromkeys(name for name in named if name is not None)
     if len(names) > 1:
         raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")
     method = next(iter(names), DEFAULT_METHOD)

@@ -70,3 +70,11 @@ def test_two_runs_into_one_folder(fewmask, one_line, finished: Outcome, phantoms
         answer = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True)
     assert answer.returncode == 2
     assert "is writing to this folder; wait for it or choose another --out" in one_line(answer.stderr)
+
+
+@pytest.mark.parametrize("words", [("train=3",), ("train=3", "--steps", 5), ("train.steps=3", "train=3")])
+def test_a_value_in_place_of_a_section_is_refused(fewmask, one_line, phantoms: Path, tmp_path: Path, words) -> None:
+    status, _, err = fewmask("run", phantoms, "--out", tmp_path / "run", *words)
+    assert status == 2
+    assert "setting train" in one_line(err)
+    assert not (tmp_path / "run").exists()

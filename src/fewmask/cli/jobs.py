@@ -129,8 +129,8 @@ def demo(
 
 def _settings(assignments: Sequence[str] | None, steps: int | None, seed: int | None) -> dict[str, Any]:
     """key=value together with the options that stand for one."""
-    from fewmask.config import merge, parse_assignments
+    from fewmask.config import parse_assignments
 
     options = {"steps": steps, "seed": seed}
-    named = {"train": {key: value for key, value in options.items() if value is not None}}
-    return merge([("", parse_assignments(assignments or ())), ("", named)])[0]
+    named = [f"train.{key}={value}" for key, value in options.items() if value is not None]
+    return parse_assignments([*(assignments or ()), *named])
