@@ -217,7 +217,7 @@ class TwoRounds(FixMatch):
     def relabel(self, cases: Iterable[Stream], clock: Clock) -> Iterator[Pseudo]:
         for stream in cases:
             assert stream.label is None
-            raw = self.teacher(stream.image).argmax(1).numpy().astype(np.uint8)
+            raw = self.segmenter(stream.image).argmax(1).numpy().astype(np.uint8)
             # a label that says where it lies, so that a wrong warp or a wrong slice would show
             label = (stream.image[:, 0] > 0.5).numpy().astype(np.uint8)
             weight = np.where(label, 0.75, 0.25)
@@ -243,7 +243,8 @@ def test_stages_and_relabelling(catalogue, split, cache, settings, tmp_path, mon
     monkeypatch.setitem(METHODS, "two_rounds", TwoRounds)
     monkeypatch.setattr(TwoRounds, "served", [], raising=False)
     run = Run(tmp_path / "whole")
-    config = settings("two_rounds", steps=8, train={"validations": 0}, weak={"flip": [0, 1]})
+    train = {"validations": 0, "save_minutes": 1e-9}
+    config = settings("two_rounds", steps=8, train=train, weak={"flip": [0, 1]})
     trainer.train(catalogue, split, cache, config, run, device="cpu", quiet=True)
     clocks = [clock for clock, _, _ in TwoRounds.served]
     assert [(c.stage, c.stage_step, c.stage_total) for c in clocks] == [
@@ -282,6 +283,9 @@ def test_stages_and_relabelling(catalogue, split, cache, settings, tmp_path, mon
     assert not (broken.pseudo / "1").exists()  # a bank is there whole or not at all
     trainer.train(catalogue, split, cache, config, broken, device="cpu", quiet=True)
     assert files(broken) == files(run)
+    for path in sorted(run.pseudo.glob("*/*.npz")):  # the student's dropout and statistics took no part
+        with np.load(path) as one, np.load(broken.pseudo / path.relative_to(run.pseudo)) as other:
+            assert all(np.array_equal(one[name], other[name]) for name in one.files)
 
 
 def test_no_unlabelled_image_is_said(catalogue, split, cache, settings, tmp_path):

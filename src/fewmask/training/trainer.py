@@ -177,7 +177,8 @@ class _Trainer:
         """Let the method write its bank of pseudo-labels unless it is there."""
         bank = self._bank(span)
         if distributed.rank() == 0 and not bank.exists():
-            write_bank(self.method, self.source, bank, self._clock(span), self.device)
+            seed = derive(self.seed, "relabel", span.number)
+            write_bank(self.method, self.source, bank, self._clock(span), self.device, seed)
         distributed.barrier()
 
     # one step
