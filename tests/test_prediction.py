@@ -288,6 +288,13 @@ def test_someone_elses_mask_is_not_replaced(tmp_path):
     assert mine.read_bytes() == before
 
 
+def test_a_device_that_is_not_there_is_said(tmp_path):
+    save_model(model(), tmp_path / "model")
+    path = save_volume(tmp_path / "a.nii.gz", classes())
+    with pytest.raises(SettingsError, match="--device cuda"):
+        predict(tmp_path / "model", [path], tmp_path / "out", device="cuda:99", quiet=True)
+
+
 def test_its_own_masks_are_no_images(tmp_path):
     save_model(model(), tmp_path / "model")
     images = tmp_path / "images"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewmask.data.catalogue import Catalogue
+from fewmask.device import choose_device
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
@@ -17,7 +18,6 @@ from fewmask.prediction import predict
 from fewmask.report import report as write_report
 from fewmask.runs import Run
 from fewmask.training import distributed, trainer
-from fewmask.training.machine import choose_device
 
 
 @dataclass(frozen=True, kw_only=True)

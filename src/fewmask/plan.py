@@ -18,6 +18,7 @@ from fewmask import config
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.grid import Grid, orientation, resize_label
+from fewmask.device import has_cuda
 from fewmask.errors import DataError, SettingsError
 from fewmask.types import Case, LabelSet, Split
 
@@ -51,7 +52,7 @@ def plan_rank(catalogue: Catalogue, split: Split, wanted: config.Plan, device: s
     reasons: list[tuple[str, Any, str]] = []
     if wanted.tier != "auto":
         tier, why = wanted.tier, "as set"
-    elif device.startswith("cuda") or (device == "auto" and _cuda()):
+    elif device.startswith("cuda") or (device == "auto" and has_cuda()):
         tier, why = "paper", "CUDA device"
     else:
         tier, why = "cpu", "device cpu" if device == "cpu" else "no CUDA device"
@@ -169,12 +170,6 @@ def named_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
         if partner is not None and partner != index:
             pairs.append((index, partner))
     return pairs
-
-
-def _cuda() -> bool:
-    import torch  # asking costs seconds; a run with a device named does not pay them here
-
-    return torch.cuda.is_available()
 
 
 def _training_grids(catalogue: Catalogue, split: Split) -> list[Grid]:

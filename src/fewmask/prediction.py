@@ -18,6 +18,7 @@ from fewmask.data import formats, intensity
 from fewmask.data.cache import Preparation
 from fewmask.data.conform import compact, prepare_image, prepared_geometry
 from fewmask.data.grid import Grid
+from fewmask.device import choose_device
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.inputs import input_cases
 from fewmask.memory import FLOAT, Estimate, check_memory, estimate
@@ -140,7 +141,7 @@ def predict(
     samples: int = 1,
     format: str | None = None,
     settings: Predict | None = None,
-    device: torch.device | str = "auto",
+    device: str = "auto",
     quiet: bool = False,
     cases: Sequence[Case] | None = None,
 ) -> list[Path]:
@@ -156,7 +157,7 @@ def predict(
         raise SettingsError(f"--format {format}{nearest(format, FORMATS)}")
     if samples < 1:
         raise SettingsError(f"--samples {samples}: at least 1")
-    device = _device(device)
+    device = choose_device(device)
     model = load_model(model_folder)
     chosen = input_cases(inputs, model.channels) if cases is None else list(cases)
     names = {case.id: _files(case, format, probabilities, uncertainty) for case in chosen}
@@ -249,16 +250,6 @@ def _array(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
                     f"{scratch}: no {FLOAT * prod(shape) / 1e9:.2f} GB for probabilities; free disk"
                 ) from None
         return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _device(name: torch.device | str) -> torch.device:
-    """auto: CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N") from None
 
 
 @contextmanager

@@ -21,12 +21,12 @@ LAYERS = (
     {"plan", "resolution", "training", "evaluation", "pairing"},
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
-    {"nets", "losses", "metrics", "statistics", "runs", "progress", "memory"},
+    {"nets", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
     {"types", "config", "seeding", "errors"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""
-LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "runs", "progress"}
+LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "runs", "progress", "device"}
 """Modules whose import must not bring in torch, monai, scipy or matplotlib: help and listings need them."""
 
 

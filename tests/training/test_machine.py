@@ -1,22 +1,7 @@
 import pytest
 import torch
 
-from fewmask.errors import SettingsError
-from fewmask.training.machine import autocast, choose_device, choose_threads
-
-
-def test_devices():
-    assert choose_device("cpu") == torch.device("cpu")
-    for name in ("gpu", "meta", "cpu:x"):
-        with pytest.raises(SettingsError, match=f"--device {name}"):
-            choose_device(name)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_a_missing_cuda_device_is_said():
-    assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(SettingsError, match="finds no CUDA device; use --device cpu"):
-        choose_device("cuda")
+from fewmask.training.machine import autocast, choose_threads
 
 
 def test_threads_are_as_asked_or_leave_a_core_to_the_loader():

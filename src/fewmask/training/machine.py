@@ -1,4 +1,4 @@
-"""Which device, how many threads, which precision: asked for or found out."""
+"""How many threads, which precision: asked for or found out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-
-from fewmask.errors import SettingsError
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """auto: CUDA where there is one, else the CPU.  Raises SettingsError for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"--device {name}: torch {torch.__version__} finds no CUDA device; use --device cpu")
-    if device.type not in ("cpu", "cuda"):
-        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
-    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
 
 
 def choose_threads(wanted: int) -> int:

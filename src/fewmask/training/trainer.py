@@ -17,6 +17,7 @@ from fewmask.config import Config
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
+from fewmask.device import choose_device
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
 from fewmask.methods import build_method
 from fewmask.predictors import Model, save_model
@@ -28,7 +29,7 @@ from fewmask.training.bank import write_bank
 from fewmask.training.checkpoint import Progress, load_state, save_state
 from fewmask.training.export import export
 from fewmask.training.journal import Journal, note
-from fewmask.training.machine import autocast, choose_device, choose_threads
+from fewmask.training.machine import autocast, choose_threads
 from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rate, settings_of
 from fewmask.training.signals import listening
 from fewmask.training.stages import Span, spans
