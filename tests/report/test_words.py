@@ -1,13 +1,18 @@
 """Sentences that must be right, because people act on them."""
 
+import copy
+import html
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
 
+from fewmask.config import parse_assignments
 from fewmask.report.page import join
 from fewmask.report.record import read_records
-from fewmask.report.words import continuation, counted, headline, provenance, same_split, warnings
+from fewmask.report.words import _written, continuation, counted, headline, provenance, same_split, warnings
+from fewmask.resolution import Request, resolve
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,35 @@ def test_commands_quote_the_paths(record):
     assert "--method supervised --steps 200" in said and "--method fixmatch --steps 600" in said
     alone = replace(record, config=dict(record.config, method={"name": "supervised"}))
     assert "without them" not in text(continuation(alone))
+
+
+def test_the_next_commands_keep_recipes_settings_and_seed(record):
+    settings = {
+        "method": {"threshold": 0.9, "segmenter": {"width": 4}},
+        "train": {"steps": 200, "seed": 7, "optimiser": {"lr": 1e-05}},
+        "plan": {"size": [16, 24], "spacing_mm": None, "intensity": "zscore"},
+        "predict": {"flips": True},
+    }
+    asked = {"recipes": ["fixmatch", "cpu"], "settings": settings}
+    shown = re.findall("fewmask run .*?(?=[\n<])", join(continuation(replace(record, request=asked))))
+    twin, longer = (shlex.split(html.unescape(line)) for line in shown)
+    assert twin[twin.index("--method") + 1] == "supervised" and longer[longer.index("--method") + 1] == "fixmatch"
+
+    def told(command):
+        recipes = [command[place + 1] for place, word in enumerate(command) if word == "--recipe"]
+        return recipes, parse_assignments(word for word in command if "=" in word and "/" not in word)
+
+    wanted = copy.deepcopy(settings)
+    del wanted["train"]["steps"]  # --steps says it
+    assert told(longer) == (["fixmatch", "cpu"], wanted)
+    del wanted["method"]["threshold"]  # supervised has none
+    assert told(twin) == (["cpu"], wanted)
+    resolve(Request(method="supervised", recipes=["cpu"], settings=told(twin)[1]))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-5, None, True, "true", "null", "1e-3", "a: b", [16, 24], [], {}, "é ü"])
+def test_a_value_is_read_as_it_was(value):
+    assert parse_assignments([f"x={_written(value)}"])["x"] == value
 
 
 def test_provenance_holds_command_split_and_settings(record):

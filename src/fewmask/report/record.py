@@ -17,6 +17,7 @@ import yaml
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.errors import DataError
 from fewmask.figures import series
+from fewmask.order import REQUEST
 from fewmask.runs import Run, read_log
 
 NOTES = ("missed", "hallucinated", "both_empty")
@@ -86,6 +87,8 @@ class Record:
     config: Mapping[str, Any]
     split: Mapping[str, Any]
     environment: Mapping[str, Any]
+    request: Mapping[str, Any]
+    """What the run was begun with, among it `recipes` and `settings`; empty where the folder does not say."""
     log: Sequence[Mapping[str, Any]]
     evaluations: tuple[Evaluation, ...]
     catalogue: Catalogue | None
@@ -178,6 +181,7 @@ def _read(folder: Path, name: str, catalogue: Catalogue | None) -> Record:
         config=_mapping(run.config),
         split=_mapping(run.split),
         environment=_mapping(run.environment),
+        request=_mapping(run.root / REQUEST),
         log=_log(run.log),
         evaluations=tuple(_evaluations(run.evaluation)),
         catalogue=known,

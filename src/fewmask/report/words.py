@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fewmask.config import load_recipe
+from fewmask.config import load_recipe, parse_assignments
 from fewmask.errors import SettingsError
 from fewmask.figures import series
+from fewmask.methods import method_class
 from fewmask.report.page import Content, Markup, element, folded, table
 from fewmask.report.record import Evaluation, Record
+from fewmask.resolution import flat
 
 COLLAPSE = 0.7
 """Pseudo-labels that end below this share of their best Dice are warned of."""
@@ -165,9 +168,38 @@ def continuation(record: Record) -> Markup:
 
 
 def _again(record: Record, method: str, steps: int, out: str) -> str:
-    """The command for another run of the same cases in the same roles."""
+    """The command for another run of the same cases in the same roles with the same recipes and settings."""
     parts = ["fewmask", "run", str(record.run.catalogue), "--split", str(record.run.split), "--out", out]
-    return shlex.join([*parts, "--method", method, "--steps", str(steps)])
+    parts += ["--method", method, "--steps", str(steps)]
+    other = method != record.method
+    for recipe in record.request.get("recipes", ()):
+        if not (other and _is_of_a_method(recipe)):
+            parts += ["--recipe", str(recipe)]
+    for key, value in flat(record.request.get("settings", {})).items():
+        if key == "train.steps" or (other and not _known(key, method)):
+            continue
+        parts.append(f"{key}={_written(value)}")
+    return shlex.join(parts)
+
+
+def _is_of_a_method(recipe: str) -> bool:
+    try:
+        return load_recipe(recipe).about.kind == "method"
+    except SettingsError:
+        return False  # a file that has been moved: the command will say so
+
+
+def _known(key: str, method: str) -> bool:
+    """Whether a method has a setting: what it shares with other methods, and nothing that is theirs alone."""
+    root, *rest = key.split(".")
+    return root != "method" or not rest or rest[0] in method_class(method).Config.model_fields
+
+
+def _written(value: Any) -> str:
+    """A value as one writes it after `key=`; text that would be read as something else is quoted."""
+    if isinstance(value, str) and parse_assignments([f"x={value}"])["x"] == value:
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def same_split(records: list[Record]) -> bool:
