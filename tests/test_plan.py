@@ -263,6 +263,29 @@ def test_only_labelled_slices_are_measured(tmp_path: Path) -> None:
         assert result.settings.flip == flip
 
 
+def test_in_3d_too_only_labelled_slices_are_measured(tmp_path: Path) -> None:
+    path = tmp_path / "c.h5"
+    mask = np.zeros((24, 40, 40), np.uint8)
+    mask[:3, 5:35, 5:35] = 1
+    mask[3:, 5:35, 3:17], mask[3:, 5:35, 23:37] = 1, 2  # a lateral pair in slices that nobody labelled
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = mask.astype(np.float32), mask
+    catalogue = catalogue_of([path], layout="uamt")
+    for labelled, flip in ((("c:0", "c:1"), (0, 1, 2)), (("c",), (0, 1)), (("c:5",), (0, 1))):
+        split = Split(labelled=labelled)
+        rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
+        assert plan.make_plan(catalogue, split, rank, config.Plan(size=(16, 16, 16))).settings.flip == flip
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_slice_that_is_not_there_is_named(tmp_path: Path, dims: int) -> None:
+    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (4, 32, 32), (2.0, 1.0, 1.0))])
+    wanted = config.Plan(dims=dims, size=(16,) * dims, spacing_mm=(1, 1, 1) if dims == 3 else None)
+    split = Split(labelled=("c:1", "c:99"))
+    with pytest.raises(DataError, match=f"^c:99: the case has slices 0 to {3 if dims == 2 else 7}$"):
+        plan.make_plan(catalogue, split, plan.plan_rank(catalogue, split, wanted, "cpu"), wanted)
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "dims", "flip"), [("cxr_devices", 2, (0,)), ("Task04_Hippocampus", 3, (0, 1, 2)), ("la2018", 3, (0, 1, 2))]

@@ -19,6 +19,7 @@ from fewmask.config import Config
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
 from fewmask.data.prepare import prepare
+from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.errors import OutOfMemory, SettingsError
 from fewmask.plan import make_plan, plan_rank
@@ -167,13 +168,8 @@ def split_for(order: Order, catalogue: Catalogue) -> tuple[Split, tuple[str, ...
     if order.split is not None:
         split = check_split(read_split(order.split), catalogue)
         return split, (f"as {order.split} says",)
-    if order.exemplar is None:
-        return choose_split(catalogue, order.labelled, order.val, order.test)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        # a list of one: the same text as --labelled could also be a number
-        file.write(order.exemplar + "\n")
-        file.flush()
-        return choose_split(catalogue, file.name, order.val, order.test)
+    labelled = order.labelled if order.exemplar is None else Exemplar(order.exemplar)
+    return choose_split(catalogue, labelled, order.val, order.test)
 
 
 def _compare(order: Order, run: Run) -> None:

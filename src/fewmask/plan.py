@@ -16,7 +16,9 @@ import numpy as np
 
 from fewmask import config
 from fewmask.data import formats
+from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
+from fewmask.data.conform import labelled_only, prepare_label, prepared_geometry
 from fewmask.data.grid import Grid, orientation, resize_label
 from fewmask.device import has_cuda
 from fewmask.errors import DataError, SettingsError
@@ -116,7 +118,7 @@ def make_plan(
         if any(axis not in range(dims) for axis in flip):
             raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
     else:
-        flip, why = _flips(catalogue, split, dims)
+        flip, why = _flips(catalogue, split, Preparation(dims=dims, spacing_mm=spacing_mm))
     reasons.append(("plan.flip", flip, why))
 
     settings = config.Plan(tier=rank.tier, dims=dims, size=size, spacing_mm=spacing_mm, intensity=intensity, flip=flip)
@@ -231,14 +233,15 @@ def _intensity(catalogue: Catalogue) -> tuple[str, str]:
     return "zscore", f"channels {', '.join(catalogue.channels)}: no fixed scale"
 
 
-def _flips(catalogue: Catalogue, split: Split, dims: int) -> tuple[tuple[int, ...], str]:
+def _flips(catalogue: Catalogue, split: Split, preparation: Preparation) -> tuple[tuple[int, ...], str]:
     """The axes that may be mirrored and why the others may not."""
+    dims = preparation.dims
     axes = list(range(dims))
     names = catalogue.labels.names
     pairs: dict[int, tuple[int, int]] = {}
     for pair in named_pairs(names):
         pairs[dims - 1] = pair  # the last axis of an oriented image runs from left to right
-    maps = _occupancy(catalogue, split, dims)
+    maps = _occupancy(catalogue, split, preparation)
     for axis in axes:
         for pair in lateral_pairs(maps, axis):
             pairs.setdefault(axis, pair)
@@ -252,26 +255,30 @@ def _flips(catalogue: Catalogue, split: Split, dims: int) -> tuple[tuple[int, ..
     return flip, told
 
 
-def _occupancy(catalogue: Catalogue, split: Split, dims: int) -> np.ndarray:
+def _occupancy(catalogue: Catalogue, split: Split, preparation: Preparation) -> np.ndarray:
     """Mean occupancy (K, *S) of each class over the labelled masks, or over their slices that are not empty in 2-D."""
     labels = catalogue.labels
-    total = np.zeros((len(labels), *(OCCUPANCY_SIZE,) * dims))
+    total = np.zeros((len(labels), *(OCCUPANCY_SIZE,) * preparation.dims))
     count = 0
     for id, wanted in split.labelled_slices.items():
-        for plane in _planes(catalogue.by_id[id], labels, dims, wanted):
+        for plane in _planes(catalogue.by_id[id], labels, preparation, wanted):
             total += plane
             count += 1
     return total / max(count, 1)
 
 
-def _planes(case: Case, labels: LabelSet, dims: int, slices: Sequence[int] | None) -> Iterable[np.ndarray]:
-    """One-hot maps (K, *S) of one labelled mask: of each labelled slice that is not empty, or of the whole in 3-D."""
-    raw, grid = formats.read_mask(case.label)
-    mask = formats.encode_mask(raw, labels, case.id)
-    mask = orientation(grid, slices=dims == 2).apply(mask)
-    blocks = [mask] if dims == 3 else [mask[index] for index in (slices or range(len(mask)))]
-    for block in blocks:
-        if not np.isin(block, range(1, len(labels))).any():
+def _planes(
+    case: Case, labels: LabelSet, preparation: Preparation, slices: Sequence[int] | None
+) -> Iterable[np.ndarray]:
+    """One-hot maps (K, *S) of one labelled mask: of each labelled slice that is not empty, or in 3-D of all of them."""
+    dims = preparation.dims
+    raw, _ = formats.read_mask(case.label)
+    if slices is None:  # the maps are coarse: only the numbers of slices need the prepared grid
+        preparation = preparation.model_copy(update={"spacing_mm": None})
+    turn, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)
+    mask = labelled_only(prepare_label(formats.encode_mask(raw, labels, case.id), turn, grid), slices, case.id)
+    for block in [mask] if dims == 3 else mask:
+        if not ((block > 0) & (block < len(labels))).any():
             continue
         small = resize_label(
             block.reshape(-1, *block.shape[-2:]), (OCCUPANCY_SIZE if dims == 3 else 1,) + (OCCUPANCY_SIZE,) * 2

@@ -3,7 +3,7 @@ import pytest
 
 from fewmask.data import conform
 from fewmask.data.cache import Preparation
-from fewmask.data.conform import compact, foreground_locations, prepare_image, prepared_geometry
+from fewmask.data.conform import compact, foreground_locations, labelled_only, prepare_image, prepared_geometry
 from fewmask.data.grid import Grid
 from fewmask.errors import DataError
 
@@ -53,3 +53,11 @@ def test_compact_falls_back_where_half_precision_would_lose_it():
     image = (np.random.default_rng(0).normal(size=(1, 3, 17, 23)) + 30000).astype(np.float32)
     stored, scale = compact(image)
     assert stored.dtype == np.float32 and scale == 1
+
+
+def test_unlabelled_slices_are_ignored_and_absent_ones_refused():
+    label = np.ones((3, 2, 2), np.uint8)
+    assert labelled_only(label, None, "a") is label
+    assert [int(plane.max()) for plane in labelled_only(label, (0, 2), "a")] == [1, 255, 1]
+    with pytest.raises(DataError, match=r"^a:3: the case has slices 0 to 2$"):
+        labelled_only(label, (1, 3), "a")

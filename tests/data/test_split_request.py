@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.data.casetable import Catalogue
-from fewmask.data.split_request import Request, case_of, read_request
+from fewmask.data.split_request import Exemplar, Request, case_of, read_request
 from fewmask.errors import DataError, SettingsError
 from fewmask.types import Case, LabelSet
 
@@ -42,6 +42,16 @@ def test_names(catalogue) -> None:
     assert read_request("a:03", "labelled", catalogue) == Request("a:03", names=("a:3",))
     assert read_request("p", "labelled", catalogue) == Request("p", names=("a",))
     assert read_request("patient=q", "val", catalogue) == Request("patient=q", names=("c",))
+
+
+def test_an_exemplar_is_neither_a_number_nor_a_file(catalogue, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").write_text("c")
+    assert read_request(Exemplar("7"), "labelled", catalogue).names == ("7",)
+    assert read_request(Exemplar("a:1"), "labelled", catalogue).names == ("a:1",)
+    assert read_request(Exemplar("a"), "labelled", catalogue).names == ("a",)
+    with pytest.raises(DataError, match=r"^--exemplar: 'd' is no case and no patient of set"):
+        read_request(Exemplar("d"), "labelled", catalogue)
 
 
 def test_a_colon_in_a_case_is_no_slice(catalogue) -> None:

@@ -22,7 +22,14 @@ import numpy as np
 
 from fewmask.data import formats, intensity
 from fewmask.data.cache import Cache, Preparation
-from fewmask.data.conform import compact, foreground_locations, prepare_image, prepare_label, prepared_geometry
+from fewmask.data.conform import (
+    compact,
+    foreground_locations,
+    labelled_only,
+    prepare_image,
+    prepare_label,
+    prepared_geometry,
+)
 from fewmask.data.grid import Grid, Orientation
 from fewmask.errors import DataError, OutOfMemory
 from fewmask.memory import available_bytes
@@ -129,12 +136,7 @@ def _write_label(
             f"{case.id}: mask {mask_grid.shape} and image {grid.shape} differ ({case.label}); resample the mask first"
         )
     label = prepare_label(formats.encode_mask(raw, labels, str(case.label)), turn, prepared_grid)
-    slices = cache.labels[case.id]
-    if slices is not None:
-        if max(slices) >= len(label):
-            raise DataError(f"{case.id}:{max(slices)}: the case has slices 0 to {len(label) - 1}")
-        others = np.setdiff1d(np.arange(len(label)), slices)
-        label[others] = formats.IGNORE(label.dtype)
+    label = labelled_only(label, cache.labels[case.id], case.id)
     path = cache.label_path(case.id)
     locations = foreground_locations(label, len(labels), case.id)
     foreground = (label > 0) & (label != formats.IGNORE(label.dtype))

@@ -23,13 +23,22 @@ class Request:
     names: tuple[str, ...] | None = None
 
 
-def read_request(text: str | None, role: str, catalogue: Catalogue) -> Request | None:
+@dataclass(frozen=True)
+class Exemplar:
+    """A case or case:slice to learn from alone, never a number or a file, whatever it is called."""
+
+    name: str
+
+
+def read_request(text: str | Exemplar | None, role: str, catalogue: Catalogue) -> Request | None:
     """The request in `text`; None for None, and for a split.json that says nothing of the role.
 
     SettingsError where the text cannot be meant, DataError where a file names what is not there.
     """
     if text is None:
         return None
+    if isinstance(text, Exemplar):
+        return Request(f"--exemplar {text.name}", names=_cases([text.name], role, catalogue, "--exemplar"))
     text = str(text).strip()
     if re.fullmatch(r"[-+]?\d+(\.\d+)?\s*%?", text):
         return _amount(text, role)

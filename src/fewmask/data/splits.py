@@ -17,7 +17,7 @@ from pathlib import Path
 from fewmask.config import nearest
 from fewmask.data.casetable import Catalogue
 from fewmask.data.layouts.found import natural
-from fewmask.data.split_request import Request, case_of, read_request
+from fewmask.data.split_request import Exemplar, Request, case_of, read_request
 from fewmask.errors import DataError
 from fewmask.runs import atomic_write
 from fewmask.seeding import generator
@@ -36,7 +36,11 @@ def make_split(
 
 
 def choose_split(
-    catalogue: Catalogue, labelled: str | None, val: str | None = None, test: str | None = None, seed: int = 0
+    catalogue: Catalogue,
+    labelled: str | Exemplar | None,
+    val: str | None = None,
+    test: str | None = None,
+    seed: int = 0,
 ) -> tuple[Split, tuple[str, ...]]:
     """The split, and a line of explanation for each role.
 
@@ -52,7 +56,7 @@ def choose_split(
         raise DataError(
             f"{catalogue.name}: no image has a mask; draw at least one, put it beside the images, scan again"
         )
-    if labelled is not None and str(labelled).lower().endswith(".json"):
+    if isinstance(labelled, str) and labelled.lower().endswith(".json"):
         val, test = val or labelled, test or labelled
     asked = {"labelled": labelled, "val": val, "test": test}
     requests = {role: read_request(text, role, catalogue) for role, text in asked.items()}
