@@ -1,22 +1,37 @@
+import math
+
+import pytest
 import torch
 
-from fewmask.methods.mixing import boxes, paste
+from fewmask.methods.mixing import _sides, boxes, paste
 
 
 def draw(shape, probability=1.0, area=(0.1, 0.3), seed=0):
     return boxes(shape, probability, area, torch.Generator().manual_seed(seed))
 
 
-def test_each_row_has_one_filled_box_of_about_the_asked_area():
-    for shape in [(50, 31, 40), (20, 12, 15, 18)]:
-        found = draw(shape)
-        for row in found:
-            sides = [row.any(dim=[d for d in range(row.ndim) if d != axis]).nonzero() for axis in range(row.ndim)]
-            box = row[tuple(slice(int(s.min()), int(s.max()) + 1) for s in sides)]
-            assert box.all()
-        share = found.flatten(1).float().mean(1)
-        assert share.min() > 0.05 and share.max() < 0.5
-        assert 0.15 < share.mean() < 0.26
+@pytest.mark.parametrize("shape", [(400, 50, 31), (300, 30, 17, 23), (300, 3, 40, 40)])
+@pytest.mark.parametrize("area", [(0.02, 0.4), (0.3, 0.3), (0.8, 1.0)])
+def test_each_row_has_one_filled_box_whose_share_is_in_the_range(shape, area):
+    whole, shares = math.prod(shape[1:]), []
+    for row in draw(shape, area=area):
+        sides = [row.any(dim=[d for d in range(row.ndim) if d != axis]).nonzero() for axis in range(row.ndim)]
+        assert row[tuple(slice(int(s.min()), int(s.max()) + 1) for s in sides)].all()
+        counts = [len(side) for side in sides]
+        assert math.prod(max(0, count - 1) for count in counts) < area[1] * whole * (1 + 1e-5)
+        assert math.prod(count + 1 for count in counts) > area[0] * whole
+        shares.append(math.prod(counts) / whole)
+    assert sum(shares) / len(shares) == pytest.approx(sum(area) / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_the_sides_of_a_box_multiply_to_its_share_and_differ_by_no_more_than_two(rank):
+    share = torch.linspace(0.02, 1, 1000)
+    sides = _sides(share, rank, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sides.prod(0), share)
+    assert sides.max() < 1 + 1e-5
+    ratio = sides.amax(0) / sides.amin(0)
+    assert ratio.max() < 2 + 1e-5 and ratio.max() > 1.8 and torch.allclose(ratio[-1], torch.ones(()))
 
 
 def test_probability_says_how_many_rows_are_mixed():
