@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from fewmask import job
 from fewmask.data.catalogue import open_catalogue, write_catalogue
@@ -122,6 +123,14 @@ def test_train_alone_and_resume(order: Order, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds a run already; add --resume"):
         job.train(order, tmp_path / "run")
     assert job.train(order, tmp_path / "run", resume=True) == run
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+@pytest.mark.parametrize("do", [job.run, job.train])
+def test_a_device_that_is_not_there_leaves_no_folder(order: Order, tmp_path: Path, do) -> None:
+    with pytest.raises(SettingsError, match="finds no CUDA device"):
+        do(replace(order, device="cuda"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_is_one_process(order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from fewmask import order as ordering
 from fewmask.data.catalogue import open_catalogue, write_catalogue
+from fewmask.data.formats import read_image, write_volume
 from fewmask.data.splits import read_split
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.order import Order, grouped_by, make_ready, open_run
@@ -83,6 +85,8 @@ def test_another_order_is_refused_by_its_first_difference(order: Order, tmp_path
     [
         {"request": Request(method="fixmach")},
         {"request": Request(settings={"train": {"stepz": 3}})},
+        {"request": Request(settings={"train": {"optimisers": {"foo": {"lr": 3}}}})},
+        {"request": Request(settings={"method": {"segmenter": {"name": "foo"}}})},
         {"labelled": "0"},
         {"labelled": "10000"},
         {"data": Path("nowhere")},
@@ -98,11 +102,60 @@ def test_a_refused_command_leaves_no_trace_and_the_corrected_one_may_follow(orde
     assert run.split.exists()
 
 
+def test_what_was_wrong_with_the_data_may_be_corrected(order: Order, phantoms: Path, tmp_path: Path) -> None:
+    """prepare meets a broken image; without it in the catalogue, the same command goes on in the same folder."""
+    data, broken = tmp_path / "data", tmp_path / "broken.nii.gz"
+    catalogue = open_catalogue(phantoms, quiet=True)
+    first, *others = reversed(catalogue.cases)
+    image, grid = read_image(first.images[0])
+    write_volume(broken, np.full_like(image[0], np.nan), grid, first.images[0])
+    write_catalogue(replace(catalogue, cases=(*others, replace(first, images=(broken,)))), data)
+    run = open_run(tmp_path / "run")
+    with pytest.raises(DataError, match="NaN"), run.locked():
+        make_ready(replace(order, data=data), run)
+    assert sorted(path.name for path in run.root.iterdir()) == [".fewmask.lock", "cache"]
+    write_catalogue(replace(catalogue, cases=tuple(others)), data)
+    assert len(make_ready(replace(order, data=data), run).catalogue.cases) == 5
+
+
+def all_labelled(phantoms: Path, folder: Path) -> Path:
+    """A catalogue of the phantoms that have a mask."""
+    catalogue = open_catalogue(phantoms, quiet=True)
+    write_catalogue(replace(catalogue, cases=tuple(case for case in catalogue.cases if case.label)), folder)
+    return folder
+
+
+def test_without_unlabelled_images_the_default_is_supervised(
+    order: Order, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = replace(order, data=all_labelled(phantoms, tmp_path / "data"), labelled=None, val=None, quiet=False)
+    ready = make_ready(plain, open_run(tmp_path / "run"))
+    assert not ready.split.unlabelled
+    assert ready.config.method["name"] == "supervised"
+    assert "plan: method.name=supervised  (no image is unlabelled)" in capsys.readouterr().err
+    slice_ = replace(plain, exemplar=f"{ready.catalogue.cases[0].id}:1", quiet=True)
+    assert make_ready(slice_, open_run(tmp_path / "one")).config.method["name"] == "fixmatch"
+
+
+def test_a_method_that_wants_unlabelled_images_is_refused_without_any(order: Order, phantoms: Path, tmp_path: Path):
+    run = open_run(tmp_path / "run")
+    request = replace(order.request, method="mean_teacher")
+    wrong = replace(order, data=all_labelled(phantoms, tmp_path / "data"), labelled=None, val="0", request=request)
+    with pytest.raises(SettingsError, match=r"method mean_teacher learns from unlabelled images.* --method supervised"):
+        make_ready(wrong, run)
+    assert not list(run.root.iterdir())
+
+
 def test_contradictions(phantoms: Path) -> None:
     with pytest.raises(SettingsError, match="--exemplar and --labelled were both given"):
         Order(data=phantoms, labelled="1", exemplar="x")
     with pytest.raises(SettingsError, match="--split and --val were both given"):
         Order(data=phantoms, val="1", split=Path("split.json"))
+
+
+def test_a_device_of_no_machine(phantoms: Path) -> None:
+    with pytest.raises(SettingsError, match="--device gpu: choose auto, cpu, cuda or cuda:N"):
+        Order(data=phantoms, device="gpu")
 
 
 def test_exemplar_is_a_list_of_one(order: Order, tmp_path: Path) -> None:

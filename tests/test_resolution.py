@@ -138,3 +138,23 @@ def test_flat_and_first_difference() -> None:
 
 def test_methods_are_listed_without_torch() -> None:
     assert set(resolution.method_names()) >= {"fixmatch", "mean_teacher", "supervised"}
+
+
+@pytest.mark.parametrize("method", resolution.method_names())
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_trial_of_every_method_costs_no_memory(method: str, dims: int) -> None:
+    resolved = resolve(Request(method=method, settings={"plan": {"dims": dims}}), "paper", dims)
+    trial = resolution.trial(resolved.config)
+    assert {parameter.device.type for parameter in trial.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": {"segmenter": {"name": "unett"}}}, "unknown network 'unett'; did you mean 'unet'"),
+        ({"train": {"optimisers": {"foo": {"lr": 3}}}}, r"unknown setting 'train\.optimisers\.foo'; known: segmenter"),
+    ],
+)
+def test_what_only_the_method_knows(settings: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        resolution.trial(resolve(Request(settings=settings)).config)

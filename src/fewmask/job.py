@@ -41,6 +41,7 @@ def run(order: Order, out: Path) -> Outcome:
     """
     if "RANK" in os.environ:
         raise SettingsError("fewmask run is one process; under torchrun use fewmask train, then fewmask predict")
+    choose_device(order.device)  # a device that is not there is said before the folder is written
     folder = open_run(out, order.data)
     with folder.locked():
         ready = make_ready(order, folder)
@@ -63,6 +64,7 @@ def train(order: Order, out: Path, resume: bool = False) -> Run:
         return folder
     if folder.config.exists() and not resume:
         raise SettingsError(f"{out} holds a run already; add --resume to continue it or choose another --out")
+    choose_device(order.device, distributed.local_rank())
     with open_run(out, order.data).locked():
         ready = make_ready(order, folder)
         distributed.barrier()

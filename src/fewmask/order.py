@@ -21,6 +21,7 @@ from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, wr
 from fewmask.data.prepare import prepare
 from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
+from fewmask.device import check_name
 from fewmask.errors import OutOfMemory, SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
@@ -56,6 +57,7 @@ class Order:
         given = [name for name in ("labelled", "exemplar", "val", "test") if getattr(self, name) is not None]
         if self.split is not None and given:
             raise SettingsError(f"--split and --{given[0]} were both given; the split says who plays which role")
+        check_name(self.device)
 
     def lasting(self) -> dict[str, Any]:
         """The part that must stay the same when a run is continued, as plain values."""
@@ -101,16 +103,18 @@ def open_run(out: Path, data: Path | None = None) -> Run:
 def make_ready(order: Order, run: Run) -> Ready:
     """Scan, split, plan and prepare, or read what an earlier sitting left in the run folder.
 
-    Nothing is written before everything is found to be in order, so a command that was refused leaves no trace and the
-    corrected one may use the same folder.
+    What the folder remembers is written when all of this is done, so a command that was refused leaves nothing that the
+    corrected one, or corrected data, would have to agree with; the cache beside it knows by itself what is current.
     """
     _compare(order, run)
-    resolution.resolve(order.request)  # a misspelt name is said before the scan, which may take minutes
-    remembered = (run.root / REQUEST).exists()
+    resolution.trial(resolution.resolve(order.request).config)  # a mistake is said before the scan, which may take long
     catalogue = _catalogue(order, run)
     split = _split(order, run, catalogue)
     settings = _settings(order, run, catalogue, split)
-    if not remembered:
+    _check_unlabelled(settings, split)
+    preparation = preparation_for(catalogue, settings.plan)
+    cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
+    if not (run.root / REQUEST).exists():
         atomic_write(run.root / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
     if not (run.catalogue / "dataset.yaml").exists():
         write_catalogue(catalogue, run.catalogue)
@@ -118,8 +122,6 @@ def make_ready(order: Order, run: Run) -> Ready:
         write_split(split, run.split)
     if not run.config.exists():
         atomic_write(run.config, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    preparation = preparation_for(catalogue, settings.plan)
-    cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
     return Ready(catalogue=catalogue, split=split, config=settings, cache=cache)
 
 
@@ -152,9 +154,13 @@ def prepare_cache(order: Order) -> Cache:
 
 def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
     """The settings with nothing left open; says each choice of the plan and its reason."""
-    wanted = resolution.resolve(order.request).config.plan
+    request = order.request
+    if not _unlabelled(split) and resolution.asked_method(request) is None:
+        request = replace(request, method=resolution.WITHOUT_UNLABELLED)
+        say(f"plan: method.name={request.method}  (no image is unlabelled)", order.quiet)
+    wanted = resolution.resolve(request).config.plan
     rank = plan_rank(catalogue, split, wanted, order.device)
-    resolved = resolution.resolve(order.request, rank.tier, rank.dims)
+    resolved = resolution.resolve(request, rank.tier, rank.dims)
     plan = resolved.config.plan
     planned = make_plan(catalogue, split, rank, plan, resolved.came_from("plan.size"), resolved.fixed())
     for name, value, reason in planned.reasons:
@@ -197,6 +203,25 @@ def _settings(order: Order, run: Run, catalogue: Catalogue, split: Split) -> Con
         values = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         return config.validated(Config, values, where=str(run.config))
     return plan_settings(order, catalogue, split)
+
+
+def _unlabelled(split: Split) -> bool:
+    """Whether any image, or slice of one, is unlabelled."""
+    return bool(split.unlabelled) or any(slices is not None for slices in split.labelled_slices.values())
+
+
+def _check_unlabelled(settings: Config, split: Split) -> None:
+    """Raise SettingsError where the method learns from unlabelled images and there is none."""
+    method = resolution.trial(settings)
+    if (
+        method.views().unlabelled
+        and any(stage.unlabelled_batch for stage in method.stages())
+        and not _unlabelled(split)
+    ):
+        raise SettingsError(
+            f"method {settings.method['name']} learns from unlabelled images and there is none; "
+            "use --method supervised, a smaller --labelled, or add images without masks"
+        )
 
 
 def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewmask import config
 from fewmask.config import Config, Recipe
 from fewmask.errors import SettingsError
+from fewmask.types import Task
+
+if TYPE_CHECKING:
+    from fewmask.methods.base import Method
 
 DEFAULT_METHOD = "fixmatch"
+WITHOUT_UNLABELLED = "supervised"
+"""The default where no image is unlabelled: the others have nothing to learn from."""
 COMMAND = "command line"
 
 
@@ -18,8 +24,8 @@ COMMAND = "command line"
 class Request:
     """What a user asked for, before data and machine are looked at.
 
-    method None: that of a method recipe, else fixmatch.  recipes: names or paths, stacked by kind.  settings: nested
-    values that win over every recipe.
+    method None: that of a recipe or of the settings, else fixmatch.  recipes: names or paths, stacked by kind.
+    settings: nested values that win over every recipe.
     """
 
     method: str | None = None
@@ -63,7 +69,7 @@ def resolve(request: Request, tier: str | None = None, dims: int | None = None) 
         recipe = config.load_recipe(name)
         by_kind[recipe.about.kind].append(recipe)
     wanted = _with_method_section("the command line", request.settings)
-    method = _method(request.method, wanted, [recipe for recipes in by_kind.values() for recipe in recipes])
+    method = asked_method(request) or DEFAULT_METHOD
     shipped = config.load_recipe(method)
     if shipped.name not in {recipe.name for recipe in by_kind["method"]}:
         by_kind["method"].insert(0, shipped)
@@ -127,19 +133,38 @@ def _with_method_section(source: str, settings: Mapping[str, Any]) -> Mapping[st
     return settings
 
 
-def _method(asked: str | None, wanted: Mapping[str, Any], recipes: Sequence[Recipe]) -> str:
-    """The one method that --method, key=value and the recipes agree on."""
-    named = [asked, wanted.get("method", {}).get("name")]
-    for recipe in recipes:
+def asked_method(request: Request) -> str | None:
+    """The one method that --method, key=value and the recipes agree on; None where none of them names one."""
+    wanted = _with_method_section("the command line", request.settings)
+    named = [request.method, wanted.get("method", {}).get("name")]
+    for recipe in map(config.load_recipe, request.recipes):
         section = _with_method_section(f"recipe {recipe.name}", recipe.all).get("method", {})
         named.append(section.get("name", recipe.name if recipe.about.kind == "method" else None))
     names = dict.fromkeys(name for name in named if name is not None)
     if len(names) > 1:
         raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")
-    method = next(iter(names), DEFAULT_METHOD)
+    method = next(iter(names), None)
     known = method_names()
-    if method not in known:
+    if method is not None and method not in known:
         raise SettingsError(f"unknown method '{method}'{config.nearest(method, known)}")
+    return method
+
+
+def trial(settings: Config) -> Method:
+    """The method without memory for its weights: what it asks for, told before any image is read.
+
+    Raises SettingsError for a network, or an optimiser's group, that it does not have.
+    """
+    import torch  # as in _method_config
+
+    from fewmask.methods import build_method
+    from fewmask.training.optim import build_optimisers
+
+    # of the real task only the rank is known so early, and neither networks nor groups are chosen by the rest
+    task = Task(channels=1, classes=2, names=("background", "organ"), patch_size=(64,) * (settings.plan.dims or 2))
+    with torch.device("meta"):
+        method = build_method(settings.method, task)
+        build_optimisers(method.groups(), settings.train)
     return method
 
 

@@ -187,7 +187,7 @@ class StageBatches(Dataset):
             if size and not source.units[stream]:
                 raise SettingsError(
                     f"the split has no {stream} image but the method asks for {size} in a step; "
-                    f"use method=supervised or give more cases"
+                    "use --method supervised or give more cases"
                 )
 
     def __getitem__(self, step: int) -> Batch:
