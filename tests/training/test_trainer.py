@@ -190,7 +190,7 @@ def test_only_the_named_groups_step(catalogue, split, cache, settings, tmp_path,
             for name in ("first", "second"):
                 before = {key: [p.clone() for p in module.parameters()] for key, module in self.groups().items()}
                 both = self.segmenter(labelled.image) + self.other(labelled.image)
-                yield Update({"both": dice_ce(both, labelled.label, labelled.valid)}, groups=(name,))
+                yield Update({f"both, for {name}": dice_ce(both, labelled.label, labelled.valid)}, groups=(name,))
                 for key, module in self.groups().items():
                     changed = any(not torch.equal(a, b) for a, b in zip(before[key], module.parameters(), strict=True))
                     moved[key].append(changed)
@@ -294,12 +294,53 @@ def test_no_unlabelled_image_is_said(catalogue, split, cache, settings, tmp_path
         trainer.train(catalogue, whole, cache, settings(), Run(tmp_path), device="cpu", quiet=True)
 
 
-def test_tensorboard_events_are_written(catalogue, split, cache, settings, tmp_path):
+def test_tensorboard_shows_every_step_once_after_a_kill(catalogue, split, cache, settings, tmp_path, monkeypatch):
+    """One event file a sitting; what the killed one wrote after its last checkpoint is written again, not twice."""
     pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     run = Run(tmp_path)
-    config = settings("supervised", steps=2, train={"tensorboard": True})
+    config = settings("supervised", steps=8, train={"tensorboard": True, "validations": 2})
+    real = trainer._Trainer._apply
+
+    def dying(self, *args):
+        if self.progress.step == 6:  # two steps after the checkpoint
+            raise KeyError("killed")
+        return real(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyError, match="killed"):
+        patch.setattr(trainer._Trainer, "_apply", dying)
+        trainer.train(catalogue, split, cache, config, run, device="cpu", quiet=True)
+    assert len(list((run.root / "tensorboard").iterdir())) == 1
     trainer.train(catalogue, split, cache, config, run, device="cpu", quiet=True)
-    assert list((run.root / "tensorboard").glob("events.*"))
+    assert len(list((run.root / "tensorboard").iterdir())) == 2
+    shown = EventAccumulator(str(run.root / "tensorboard")).Reload()
+    assert [event.step for event in shown.Scalars("terms/supervised")] == list(range(1, 9))
+    assert [event.step for event in shown.Scalars("val/dice")] == [4, 8]
+
+
+def test_images_per_second_are_those_of_all_processes(catalogue, split, cache, settings, tmp_path, monkeypatch):
+    """As the first of two processes, which alone writes: the log counts the whole batch, not its half of it."""
+    counted = []
+    real = trainer.Journal.write
+    monkeypatch.setattr(trainer.distributed, "world", lambda: 2)
+    monkeypatch.setattr(
+        trainer.Journal, "write", lambda *args, **entry: (counted.append(entry["images"]), real(*args, **entry))
+    )
+    config = settings(steps=4, train={"validations": 0}, burn_in=0.5)
+    trainer.train(catalogue, split, cache, config, Run(tmp_path), device="cpu", quiet=True)
+    assert counted == [4, 4, 8, 8]
+
+
+def test_a_log_entry_that_is_no_number_does_not_end_a_run(catalogue, split, cache, settings, tmp_path, monkeypatch):
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        loss = dice_ce(self.segmenter(batch.labelled.image), batch.labelled.label, batch.labelled.valid)
+        yield Update({"loss": loss}, log={"kept": torch.tensor(float("nan"))})
+
+    monkeypatch.setattr(Supervised, "step", step)
+    config = settings("supervised", steps=2, train={"validations": 0})
+    trainer.train(catalogue, split, cache, config, Run(tmp_path), device="cpu", quiet=True)
+    assert [entry["log"] for entry in read_log(Run(tmp_path).log)] == [{"kept": None}] * 2
 
 
 @pytest.mark.slow

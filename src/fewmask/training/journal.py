@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from fewmask.errors import SettingsError
+from fewmask.errors import FewmaskError, SettingsError
 from fewmask.runs import Run, append_log
 from fewmask.types import Update
 
@@ -17,13 +18,17 @@ LOG_SECONDS = 10.0
 
 
 class Journal:
-    """Writes one entry per due step: every step of a run under 200, else every 1 % or LOG_SECONDS."""
+    """Writes one entry per due step: every step of a run under 200, else every 1 % or LOG_SECONDS.  To be closed."""
 
     def __init__(self, run: Run, steps: int, done: int, tensorboard: bool) -> None:
-        self._run, self._steps, self._tensorboard = run, steps, tensorboard
+        """done: steps of earlier sittings; what one wrote after them, before it was killed, is no longer shown."""
+        self._run, self._steps = run, steps
         self._last_step, self._last_time = done, time.monotonic()
-        if tensorboard:
-            _summary_writer()  # said now, not after the first hour
+        self._events = _summary_writer()(run.root / "tensorboard", purge_step=done + 1) if tensorboard else None
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
 
     def due(self, step: int) -> bool:
         """Whether `step`, just finished, deserves an entry."""
@@ -44,7 +49,10 @@ class Journal:
         updates: Sequence[Update],
         val: Mapping[str, Any] | None,
     ) -> None:
-        """seconds: of training so far; images: in a step; rates: of learning, per group; val: a validation's result."""
+        """seconds: of training so far; images: in a step; rates: of learning, per group; val: a validation's result.
+
+        Numbers that are not finite become null.  Raises FewmaskError where two updates give one name to two numbers.
+        """
         now = time.monotonic()
         rate = (step - self._last_step) * images / max(now - self._last_time, 1e-9)
         entry = {
@@ -53,23 +61,24 @@ class Journal:
             "seconds": round(seconds, 3),
             "images_per_second": round(rate, 2),
             "lr": dict(rates),
-            "terms": _numbers(update.terms for update in updates),
-            "weights": _numbers(update.weights for update in updates),
-            "log": _numbers(update.log for update in updates),
+            "terms": _numbers("term", (update.terms for update in updates)),
+            "weights": _numbers("weight", (update.weights for update in updates)),
+            "log": _numbers("log entry", (update.log for update in updates)),
             **({"val": val} if val else {}),
         }
         append_log(self._run.log, entry)
-        if self._tensorboard:
+        if self._events is not None:
             self._write_events(entry)
         self._last_step, self._last_time = step, now
 
     def _write_events(self, entry: Mapping[str, Any]) -> None:
-        with _summary_writer()(self._run.root / "tensorboard") as writer:
-            for kind in ("terms", "log", "lr"):
-                for name, value in entry[kind].items():
-                    writer.add_scalar(f"{kind}/{name}", value, entry["step"])
-            if "val" in entry:
-                writer.add_scalar("val/dice", entry["val"]["dice"], entry["step"])
+        for kind in ("terms", "log", "lr"):
+            for name, value in entry[kind].items():
+                if value is not None:
+                    self._events.add_scalar(f"{kind}/{name}", value, entry["step"])
+        if "val" in entry:
+            self._events.add_scalar("val/dice", entry["val"]["dice"], entry["step"])
+        self._events.flush()
 
 
 def _summary_writer() -> type:
@@ -80,9 +89,16 @@ def _summary_writer() -> type:
     return SummaryWriter
 
 
-def _numbers(parts: Iterable[Mapping[str, torch.Tensor | float]]) -> dict[str, float]:
-    """All entries as plain numbers."""
-    return {name: float(torch.as_tensor(value).detach()) for part in parts for name, value in part.items()}
+def _numbers(kind: str, parts: Iterable[Mapping[str, torch.Tensor | float]]) -> dict[str, float | None]:
+    """All entries of a step's updates as plain numbers."""
+    found: dict[str, float | None] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name in found:
+                raise FewmaskError(f"two updates of one step have a {kind} '{name}'; give each a name of its own")
+            number = float(torch.as_tensor(value).detach())
+            found[name] = number if math.isfinite(number) else None
+    return found
 
 
 def note(terms: Mapping[str, torch.Tensor], best: float | None) -> str:

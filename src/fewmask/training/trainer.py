@@ -129,9 +129,13 @@ class _Trainer:
         if (self.run.model / "model.safetensors").exists():
             return
         self._begin()
-        steps = self.config.train.steps
-        self.journal = Journal(self.run, steps, self.progress.step, self.config.train.tensorboard)
-        with listening() as self.stop, meter("train", steps, done=self.progress.step, quiet=self.quiet) as self.meter:
+        steps, done = self.config.train.steps, self.progress.step
+        tensorboard = self.config.train.tensorboard and distributed.rank() == 0
+        with (
+            closing(Journal(self.run, steps, done, tensorboard)) as self.journal,
+            listening() as self.stop,
+            meter("train", steps, done=done, quiet=self.quiet) as self.meter,
+        ):
             self.saved_at = time.monotonic()
             self.started = self.saved_at - self.progress.seconds
             self.method.train()
@@ -166,6 +170,7 @@ class _Trainer:
     def _stage(self, span: Span, batches: StageBatches) -> None:
         if span.stage.relabel:
             self._relabel(span)
+        self.images = sum(batches.sizes.values())
         start = max(self.progress.step, span.start)
         workers = self.config.train.workers
         with closing(iterate(batches, start - span.start, span.stop - span.start, workers)) as served:
@@ -204,7 +209,6 @@ class _Trainer:
             set_learning_rate(optimiser, learning_rate(settings, fraction, span.stage.schedule))
         # dropout draws from the global generator: seeded per step, a resumed run repeats it
         torch.manual_seed(derive(self.seed, "dropout", self.progress.step, distributed.rank()))
-        self.images = len(batch.labelled.case) + (len(batch.unlabelled.case) if batch.unlabelled else 0)
         updates = self.method.step(batch.to(self.device), clock)
         self.updates = []
         while (update := self._next(updates)) is not None:
