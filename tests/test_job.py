@@ -15,7 +15,7 @@ import torch
 
 from fewmask import job
 from fewmask.data.catalogue import open_catalogue, write_catalogue
-from fewmask.errors import SettingsError
+from fewmask.errors import Interrupted, SettingsError
 from fewmask.job import Outcome
 from fewmask.order import Order
 from fewmask.resolution import Request
@@ -120,9 +120,30 @@ def test_one_mask_and_no_val(order: Order, tmp_path: Path) -> None:
 def test_train_alone_and_resume(order: Order, tmp_path: Path) -> None:
     run = job.train(order, tmp_path / "run")
     assert not run.predictions.exists()
-    with pytest.raises(SettingsError, match="holds a run already; add --resume"):
+    before = {path: path.stat().st_mtime_ns for path in run.model.iterdir()}
+    for resume in (False, True):
+        assert job.train(order, tmp_path / "run", resume) == run
+    assert {path: path.stat().st_mtime_ns for path in run.model.iterdir()} == before
+    with pytest.raises(SettingsError, match="holds another run: labelled was '1' and is now '2'"):
+        job.train(replace(order, labelled="2"), tmp_path / "run")
+
+
+def test_what_is_not_there_is_not_resumed(order: Order, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--resume: .*run holds no run; leave --resume out to begin one"):
+        job.train(order, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_training_is_continued_by_the_same_order(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise Interrupted("stopped at step 1 of 4; the same command continues")
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(job.trainer, "train", interrupted)
         job.train(order, tmp_path / "run")
-    assert job.train(order, tmp_path / "run", resume=True) == run
+    assert job.train(order, tmp_path / "run").model.is_dir()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

@@ -79,7 +79,7 @@ def train(
 ) -> Run:
     """Train into `out`; the model is the returned run's `.model`.  Arguments as in `run`.
 
-    resume: continue what `out` holds; without it a folder that holds a run is refused.
+    The same call continues where an earlier one stopped; resume: there must have been one.
     """
     order = _order(data, method, labelled, exemplar, val, test, split, recipes, settings, cache, layout, device, quiet)
     return job.train(order, Path(out), resume)

@@ -16,7 +16,7 @@ from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
 from fewmask.prediction import predict
 from fewmask.report import report as write_report
-from fewmask.runs import Run
+from fewmask.runs import REQUEST, Run
 from fewmask.training import distributed, trainer
 
 
@@ -55,15 +55,15 @@ def run(order: Order, out: Path) -> Outcome:
 def train(order: Order, out: Path, resume: bool = False) -> Run:
     """Scan, split, plan, prepare and train into `out`; the model is in `out`/model.
 
-    resume: continue what is in `out`; without it a started run is refused.  Under torchrun the first process prepares
-    and the others wait for it.
+    What an earlier sitting left in `out` is continued by the same order; resume: there must be such a run.  Under
+    torchrun the first process prepares and the others wait for it.
     """
     folder = Run(out)
+    if resume and not (out / REQUEST).exists():
+        raise SettingsError(f"--resume: {out} holds no run; leave --resume out to begin one")
     if _follows(order.device):
         train_run(order, folder, make_ready(replace(order, quiet=True), folder))
         return folder
-    if folder.config.exists() and not resume:
-        raise SettingsError(f"{out} holds a run already; add --resume to continue it or choose another --out")
     choose_device(order.device, distributed.local_rank())
     with open_run(out, order.data).locked():
         ready = make_ready(order, folder)

@@ -45,8 +45,12 @@ def test_part_by_part(fewmask, one_line, phantoms: Path, tiny_words, tmp_path: P
     status, out, err = fewmask(*words, "--device", "cpu")
     assert (status, out) == (0, f"model: {run / 'model'}\n")
     assert "prepare:" not in err  # the cache served
-    assert one_line(fewmask(*words)[2]).endswith("add --resume to continue it or choose another --out")
-    assert fewmask(*words, "--resume", "--quiet")[:2] == (0, f"model: {run / 'model'}\n")
+    for more in ((), ("--resume",)):
+        assert fewmask(*words, "--device", "cpu", "--quiet", *more)[:2] == (0, f"model: {run / 'model'}\n")
+    absent = (*words[: -len(tiny_words) - 1], tmp_path / "absent", *tiny_words, "--resume")
+    status, _, err = fewmask(*absent)
+    assert status == 2
+    assert one_line(err).endswith("holds no run; leave --resume out to begin one")
 
     masks = tmp_path / "masks"
     images = phantoms / "imagesTr"

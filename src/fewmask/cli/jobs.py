@@ -89,10 +89,10 @@ def train(
     cache: CacheFolder = None,
     layout: Layout = None,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that RUN holds.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Only continue: RUN must hold this run already.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model. Also: torchrun --nproc-per-node N -m fewmask train ..."""
+    """Train a model. The same command continues. Also: torchrun --nproc-per-node N -m fewmask train ..."""
     from fewmask import api
 
     run = api.train(
