@@ -143,6 +143,7 @@ def make_run(catalogue: Catalogue, split: Split) -> Callable[..., Path]:
         run.log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in make_log(steps, method)))
         for part in (run.model, run.best) if complete else ():
             part.mkdir()
+            (part / "model.safetensors").touch()
         for case in (*split.unlabelled, *split.val, *split.test):
             number = next(index for index, other in enumerate(catalogue.cases) if other.id == case)
             predicted = np.roll(draw(number, SHAPE), shift, axis=1)

@@ -43,6 +43,17 @@ def test_scores_per_case_and_class(record, catalogue):
     assert ranking[0][1] == np.mean(rows)
 
 
+def test_folders_without_weights_are_no_model(record, tmp_path):
+    """As a kill leaves them: the description is written first, the weights last."""
+    shutil.copytree(record.run.root, tmp_path / "run")
+    for part in ("model", "best"):
+        (tmp_path / "run" / part / "model.safetensors").unlink()
+        (tmp_path / "run" / part / "model.json").touch()
+    (killed,) = read_records([tmp_path / "run"])
+    assert not killed.complete and killed.checkpoint == "the last checkpoint (step 200)"
+    assert record.complete and "best Dice on val" in record.checkpoint
+
+
 def test_names_are_the_shortest_that_differ(run, tmp_path):
     copies = [tmp_path / "one" / "run", tmp_path / "two" / "run"]
     for copy in copies:

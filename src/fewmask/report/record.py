@@ -110,8 +110,8 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether training has ended: only then is there a model."""
-        return self.run.model.exists()
+        """Whether training has ended: the model's weights are the last file that it writes."""
+        return (self.run.model / "model.safetensors").is_file()
 
     @property
     def minutes(self) -> float | None:
@@ -130,7 +130,7 @@ class Record:
     @property
     def checkpoint(self) -> str:
         """Which weights the model folder holds, as a phrase."""
-        if self.run.best.exists() and self.best:
+        if (self.run.best / "model.safetensors").is_file() and self.best:
             return f"the checkpoint with the best Dice on val ({self.best[1]:.3f} at step {self.best[0]:,})"
         return f"the last checkpoint (step {self.step:,})"
 
