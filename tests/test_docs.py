@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.main import get_command
 
 from fewmask import config
 from fewmask.cli import app
-from fewmask.methods import METHODS
+from fewmask.methods import METHODS, fixmatch
 from fewmask.methods.base import SemiSupervisedConfig
 from fewmask.resolution import flat
+from fewmask.types import Batch, Clock, Stream, Task
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -71,3 +75,23 @@ def test_the_readme_lists_every_method() -> None:
         assert f"docs/methods/{method}.md" in page
     for command in ("make demo", "make test"):
         assert command in page
+
+
+def test_the_step_that_explains_a_method_is_fixmatch() -> None:
+    """The page's lines, run: the terms of FixMatch without its options."""
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^    def step\(.*?(?=^\S)", page, flags=re.M | re.S)
+    names = dict(vars(fixmatch))
+    exec(textwrap.dedent(lines), names)
+
+    task = Task(channels=1, classes=2, names=("background", "one"), patch_size=(8, 8))
+    network = {"width": 2, "dropout": 0.0, "normalisation": "group"}
+    method = fixmatch.FixMatch(fixmatch.FixMatch.Config(segmenter=network, threshold=0, cutmix=0, dice=False), task)
+    image = torch.randn(2, 1, 8, 8)
+    valid = torch.ones(2, 8, 8, dtype=torch.bool)
+    unlabelled = Stream(image=image, strong=image[None], valid=valid)
+    batch = Batch(labelled=replace(unlabelled, label=valid.long()), unlabelled=unlabelled)
+    clock = Clock(step=0, total=2, stage="train", stage_step=1, stage_total=2, generator=torch.Generator())
+    (told,), (real,) = (list(step(method, batch, clock)) for step in (names["step"], fixmatch.FixMatch.step))
+    torch.testing.assert_close(dict(told.terms), dict(real.terms))
+    assert told.weights == real.weights
