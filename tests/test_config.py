@@ -2,6 +2,7 @@ import pytest
 
 from fewmask.config import Config, Train, merge, nearest, parse_assignments, validated
 from fewmask.errors import SettingsError
+from fewmask.types import StrongView, WeakView
 
 
 def test_values_are_yaml_and_keys_nest():
@@ -29,8 +30,49 @@ def test_an_unknown_key_names_its_nearest_neighbour():
 
 
 def test_a_wrong_value_names_key_and_value():
-    with pytest.raises(SettingsError, match=r"setting train.steps=0: .*greater than or equal to 1"):
+    with pytest.raises(SettingsError, match=r"^setting train\.steps=0: at least 1$"):
         validated(Train, {"steps": 0}, where="train")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("plan.size=32", "setting plan.size=32: give a list, for example [96,96]"),
+        ("plan.size=[0,0]", "setting plan.size=[0, 0]: at least 1"),
+        ("plan.size=[-8,32]", "setting plan.size=[-8, 32]: at least 1"),
+        ("plan.size=[a,32]", "setting plan.size=['a', 32]: give a whole number"),
+        ("plan.spacing_mm=[1,0,1]", "setting plan.spacing_mm=[1, 0, 1]: over 0"),
+        ("plan.spacing_mm=[1,1]", "setting plan.spacing_mm=[1, 1]: a value is missing"),
+        ("plan.spacing_mm=[1,1,1,1]", "setting plan.spacing_mm=[1, 1, 1, 1]: at most 3 values"),
+        ("plan.flip=[-1]", "setting plan.flip=[-1]: at least 0"),
+        ("plan.dims=4", "setting plan.dims=4: choose 2 or 3"),
+        ("train.optimiser.lr=.inf", "setting train.optimiser.lr=inf: give a finite number"),
+        ("train.optimiser.lr=nan", "setting train.optimiser.lr=nan: give a finite number"),
+        ("train.optimiser.lr=fast", "setting train.optimiser.lr='fast': give a number"),
+        ("train.steps=2.5", "setting train.steps=2.5: give a whole number"),
+        ("train=3", "setting train=3: give its parts, for example train.steps=3000"),
+        ("predict.flips=3", "setting predict.flips=3: give true or false"),
+    ],
+)
+def test_wrong_values_are_said_in_plain_words(setting, message):
+    with pytest.raises(SettingsError) as error:
+        validated(Config, {"method": {}, **parse_assignments([setting])})
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("view", "values", "message"),
+    [
+        (WeakView, {"scale": [0, 1]}, "setting scale=[0, 1]: over 0"),
+        (WeakView, {"scale": [1.4, 0.7]}, "setting scale=[1.4, 0.7]: the smaller number comes first"),
+        (StrongView, {"blur": [0.5, float("inf")]}, "setting blur=[0.5, inf]: give a finite number"),
+        (StrongView, {"low_resolution": [0.5, 2]}, "setting low_resolution=[0.5, 2]: at most 1"),
+    ],
+)
+def test_ranges_are_ordered_and_bounded(view, values, message):
+    with pytest.raises(SettingsError) as error:
+        validated(view, values)
+    assert str(error.value) == message
 
 
 def test_later_layers_win_and_say_so():

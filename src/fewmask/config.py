@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fewmask.errors import SettingsError
 
@@ -17,7 +17,24 @@ from fewmask.errors import SettingsError
 class Settings(BaseModel):
     """Base of every settings class: keyword-only, immutable, closed; each field carries a docstring."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the smaller number comes first")
+    return pair
+
+
+Count = Annotated[int, Field(ge=1)]
+Axis = Annotated[int, Field(ge=0, le=2)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+"""From the smaller to the larger number, both over 0; the same for shares below."""
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 
 
 class Network(Settings):
@@ -52,12 +69,12 @@ class Plan(Settings):
 
     tier: Literal["auto", "cpu", "paper"] = "auto"
     dims: Literal[2, 3] | None = None
-    size: tuple[int, ...] | None = None
+    size: tuple[Count, ...] | None = None
     """2-D: every slice is resized to (H, W).  3-D: the patch (D, H, W)."""
-    spacing_mm: tuple[float, float, float] | None = None
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
     """3-D: the common voxel spacing (D, H, W); None: the median."""
     intensity: Literal["auto", "zscore", "ct", "percentile", "rgb"] = "auto"
-    flip: tuple[int, ...] | None = None
+    flip: tuple[Axis, ...] | None = None
     """Spatial axes along which mirroring keeps every class's meaning."""
 
 
@@ -120,10 +137,44 @@ def validated(model: type[AnySettings], values: Mapping[str, Any], where: str = 
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        key = ".".join([where, *path] if where else path)
         if first["type"] == "extra_forbidden":
+            key = ".".join([where, *path] if where else path)
             raise SettingsError(f"unknown setting '{key}'{nearest(path[-1], _siblings(model, path))}") from None
-        raise SettingsError(f"setting {key}={first['input']!r}: {first['msg'].lower()}") from None
+        while path and path[-1].isdecimal():  # an entry of a list: the whole list is the setting
+            path.pop()
+        given: Any = values
+        for part in path:
+            given = given.get(part) if isinstance(given, Mapping) else None
+        key = ".".join([where, *path] if where else path)
+        raise SettingsError(f"setting {key}={given!r}: {_wanted(first)}") from None
+
+
+WANTED = {
+    "int": "give a whole number",
+    "float": "give a number",
+    "bool": "give true or false",
+    "string": "give text",
+    "tuple": "give a list, for example [96,96]",
+    "list": "give a list, for example [a,b]",
+    "model": "give its parts, for example train.steps=3000",
+    "dict": "give its parts, for example train.steps=3000",
+    "finite": "give a finite number",
+    "literal": "choose {expected}",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "over {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "below {lt:g}",
+    "too_long": "at most {max_length} values",
+    "missing": "a value is missing",
+    "value_error": "{error}",
+}
+"""How pydantic's names of errors begin -> what is wanted, in plain words."""
+
+
+def _wanted(error: Mapping[str, Any]) -> str:
+    """What a setting should be instead of what pydantic found."""
+    kind = max((start for start in WANTED if error["type"].startswith(start)), key=len, default=None)
+    return WANTED[kind].format(**error.get("ctx", {})) if kind else error["msg"].lower()
 
 
 def _siblings(model: type[BaseModel], path: Sequence[str]) -> list[str]:

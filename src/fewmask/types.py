@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from fewmask.config import Settings
+from fewmask.config import Axis, PositiveRange, Settings, ShareRange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,12 +67,12 @@ class Task:
 class WeakView(Settings):
     """The geometry shared by all views of a sample.  Ranges are those of nnU-Net unless measured otherwise."""
 
-    flip: tuple[int, ...] | None = None
+    flip: tuple[Axis, ...] | None = None
     """Spatial axes that are mirrored with probability 1/2; None: those that plan.py found safe."""
     rotation: float = Field(0.0, ge=0, le=180)
     """Largest rotation in degrees, drawn uniformly in [-rotation, rotation]; in 3-D about each axis."""
     rotation_probability: float = Field(0.5, ge=0, le=1)
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: PositiveRange = (1.0, 1.0)
     """Zoom range; over 1 enlarges."""
     scale_probability: float = Field(0.5, ge=0, le=1)
     shift: float = Field(0.0, ge=0, le=1)
@@ -88,20 +88,20 @@ class StrongView(Settings):
     Intensities are in units of the normalised image (standard deviation 1).
     """
 
-    gamma: tuple[float, float] = (0.7, 1.5)
+    gamma: PositiveRange = (0.7, 1.5)
     gamma_probability: float = Field(0.0, ge=0, le=1)
-    contrast: tuple[float, float] = (0.65, 1.5)
+    contrast: PositiveRange = (0.65, 1.5)
     contrast_probability: float = Field(0.0, ge=0, le=1)
     brightness: float = Field(0.3, ge=0)
     """Standard deviation of an added constant."""
     brightness_probability: float = Field(0.0, ge=0, le=1)
-    blur: tuple[float, float] = (0.5, 1.5)
+    blur: PositiveRange = (0.5, 1.5)
     """Range of the Gaussian's standard deviation in pixels."""
     blur_probability: float = Field(0.0, ge=0, le=1)
     noise: float = Field(0.15, ge=0)
     """Largest standard deviation of added Gaussian noise."""
     noise_probability: float = Field(0.0, ge=0, le=1)
-    low_resolution: tuple[float, float] = (0.5, 1.0)
+    low_resolution: ShareRange = (0.5, 1.0)
     """Range of the factor by which the image is reduced and enlarged again."""
     low_resolution_probability: float = Field(0.0, ge=0, le=1)
     bias_field: float = Field(0.3, ge=0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
+from fewmask.config import ShareRange
 from fewmask.losses import cross_entropy, dice_ce
 from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.ema import teacher_of, update_teacher
@@ -32,7 +33,7 @@ class FixMatch(SemiSupervised):
         """Weight of the unlabelled term."""
         cutmix: float = Field(0.5, ge=0, le=1)
         """Probability that a strong view carries a box of another one (French et al. 2020); 0: plain FixMatch."""
-        cutmix_area: tuple[float, float] = (0.02, 0.4)
+        cutmix_area: ShareRange = (0.02, 0.4)
         """Range of the box's share of the image (UniMatch's values)."""
         dice: bool = True
         """Whether Dice joins cross entropy on pseudo-labels."""
