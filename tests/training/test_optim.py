@@ -10,26 +10,33 @@ from fewmask.training.optim import build_optimisers, learning_rate, settings_of
 
 
 @pytest.mark.parametrize(
-    ("schedule", "fraction", "expected"),
+    ("schedule", "step", "expected"),
     [
-        ("cosine", 0.1, 0.5 * (1 + math.cos(0.1 * math.pi))),
-        ("cosine", 0.5, 0.5),
-        ("poly", 0.75, 0.25**0.9),
-        ("constant", 0.99, 1.0),
+        ("cosine", 10, 0.5 * (1 + math.cos(0.1 * math.pi))),
+        ("cosine", 50, 0.5),
+        ("poly", 75, 0.25**0.9),
+        ("constant", 99, 1.0),
     ],
 )
-def test_schedules(schedule, fraction, expected):
+def test_schedules(schedule, step, expected):
     settings = Optimiser(lr=3.0, schedule=schedule, warmup=0.05)
-    assert learning_rate(settings, fraction) == pytest.approx(3 * expected)
+    assert learning_rate(settings, step, 100) == pytest.approx(3 * expected)
 
 
-def test_warm_up_rises_from_zero():
-    settings = Optimiser(lr=2.0, warmup=0.1)
-    assert [learning_rate(settings, f) for f in (0.0, 0.05)] == pytest.approx([0.0, 1.0])
+def test_warm_up_rises_by_equal_parts():
+    settings = Optimiser(lr=2.0, warmup=0.04, schedule="constant")
+    assert [learning_rate(settings, step, 100) for step in range(6)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize("total", [1, 2, 49, 50, 51, 3000])
+def test_every_step_trains_and_none_at_more_than_the_highest_rate(total):
+    settings = Optimiser(lr=2.0)
+    rates = [learning_rate(settings, step, total) for step in range(total)]
+    assert min(rates) > 0 and max(rates) <= 2.0
 
 
 def test_a_stage_may_have_its_own_schedule():
-    assert learning_rate(Optimiser(lr=1.0, warmup=0), 0.9, "constant") == 1.0
+    assert learning_rate(Optimiser(lr=1.0, warmup=0), 90, 100, "constant") == 1.0
 
 
 def test_groups_have_their_own_settings():

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
 from fewmask.losses import dice_ce
-from fewmask.methods import METHODS
+from fewmask.methods import METHODS, build_method
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.supervised import Supervised
 from fewmask.predictors import Predictor, SegmenterPredictor, load_model
 from fewmask.runs import Run, read_log
+from fewmask.seeding import derive
 from fewmask.training import bank, trainer
-from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Update, Views
+from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Task, Update, Views
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -55,6 +56,16 @@ def test_training_learns(catalogue, split, cache, settings, tmp_path):
     config = settings("supervised", steps=60, train={"validations": 2}, segmenter={"width": 4}, ema=0.8)
     trainer.train(catalogue, split, cache, config, run, device="cpu", quiet=True)
     assert max(entry["val"]["dice"] for entry in read_log(run.log) if "val" in entry) > 0.6
+
+
+def test_a_single_step_trains(catalogue, split, cache, settings, tmp_path):
+    config = settings("supervised", steps=1, train={"validations": 0, "optimiser": {}}, ema=0.0)
+    trainer.train(catalogue, split, cache, config, Run(tmp_path), device="cpu", quiet=True)
+    torch.manual_seed(derive(config.train.seed, "init"))
+    task = Task(channels=1, classes=3, names=catalogue.labels.names, patch_size=config.plan.size)
+    untrained = build_method(config.method, task).predictor().state_dict()
+    trained = load_model(Run(tmp_path).root).predictor.state_dict()
+    assert not torch.equal(trained["segmenter.head.weight"], untrained["segmenter.head.weight"])
 
 
 def test_without_val_the_last_checkpoint_is_the_model(catalogue, split, cache, settings, tmp_path):

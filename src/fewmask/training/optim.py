@@ -40,10 +40,14 @@ def _build(module: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
     return kind(parameters, betas=(settings.momentum, 0.999), **shared)
 
 
-def learning_rate(settings: Optimiser, fraction: float, schedule: str | None = None) -> float:
-    """The rate when `fraction` of the budget is spent; `schedule` replaces the settings' one."""
-    if fraction < settings.warmup:
-        return settings.lr * fraction / settings.warmup
+def learning_rate(settings: Optimiser, step: int, total: int, schedule: str | None = None) -> float:
+    """The rate of step 0 <= `step` < `total`; `schedule` replaces the settings' one.
+
+    In the warm-up it rises by equal parts, the first of which is the first step's: none trains nothing.
+    """
+    if step < settings.warmup * total:
+        return settings.lr * min(1.0, (step + 1) / (settings.warmup * total))
+    fraction = step / total
     schedule = schedule or settings.schedule
     if schedule == "constant":
         return settings.lr

@@ -203,10 +203,11 @@ class _Trainer:
 
     def _step(self, span: Span, batch: Batch) -> None:
         clock = self._clock(span)
+        schedule = span.stage.schedule
+        step, total = (clock.stage_step, clock.stage_total) if schedule else (clock.step, clock.total)
         for name, optimiser in self.optimisers.items():
             settings = settings_of(name, self.config.train)
-            fraction = clock.stage_fraction if span.stage.schedule else clock.fraction
-            set_learning_rate(optimiser, learning_rate(settings, fraction, span.stage.schedule))
+            set_learning_rate(optimiser, learning_rate(settings, step, total, schedule))
         # dropout draws from the global generator: seeded per step, a resumed run repeats it
         torch.manual_seed(derive(self.seed, "dropout", self.progress.step, distributed.rank()))
         updates = self.method.step(batch.to(self.device), clock)
