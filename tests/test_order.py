@@ -207,7 +207,7 @@ def test_only_the_masks_of_labelled_and_val_are_opened_after_the_split(order: Or
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match=r"file/run: cannot be written to \(.*\); choose another --out"):
+    with pytest.raises(SettingsError, match=r"file/run: cannot be written \(.*\); choose another folder"):
         open_run(tmp_path / "file" / "run")
 
     def full(**options: object) -> None:

@@ -369,10 +369,13 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch)
     save_model(model(), tmp_path / "model")
     path = save_volume(tmp_path / "a.nii.gz", classes())
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(
+        SettingsError,
+        match=r"file/out: cannot be written \(a file is where its folder should be\); choose another folder",
+    ):
         predict(tmp_path / "model", [path], tmp_path / "file" / "out", device="cpu", quiet=True)
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(DataError, match="no permission"):
+    with pytest.raises(SettingsError, match="Permission denied"):
         predict(tmp_path / "model", [path], tmp_path / "out", device="cpu", quiet=True)
 
 

@@ -67,9 +67,9 @@ def test_a_file_of_someone_else_is_not_replaced(tmp_path, case):
 
 
 def test_a_full_disk_is_said(tmp_path, case, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fewmask.record.append_log", full)
+    monkeypatch.setattr("builtins.open", full)
     with pytest.raises(OutOfMemory, match="the disk is full"):
         Record(tmp_path, {"model": "a"}).begin(case, FILES)

@@ -1,20 +1,46 @@
+import errno
 import json
 import subprocess
 import sys
 
 import pytest
 
-from fewmask.errors import SettingsError
-from fewmask.runs import Run, append_log, atomic_write, read_log, record_environment, truncate_log
+from fewmask.errors import OutOfMemory, SettingsError
+from fewmask.runs import Run, append_log, atomic_write, read_log, record_environment, truncate_log, writing
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     atomic_write(path, "old")
-    monkeypatch.setattr("fewmask.runs.os.replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
-    with pytest.raises(OSError, match="no"):
+    monkeypatch.setattr("fewmask.runs.os.replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
+    with pytest.raises(SettingsError, match=r"file\.json: cannot be written \(no\); choose another folder"):
         atomic_write(path, "new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"] and path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("write", [lambda path: atomic_write(path, "x"), lambda path: append_log(path, {})])
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path, monkeypatch, number, write):
+    """As from write(), whose error has no name."""
+
+    class Full:
+        def write(self, _):
+            raise OSError(number, "full")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("builtins.open", lambda *_, **__: Full())
+    with pytest.raises(OutOfMemory, match=r"a/file: the disk is full; free some"):
+        write(tmp_path / "a" / "file")
+
+
+def test_fewer_bytes_than_numpy_wanted_are_a_full_disk(tmp_path):
+    with pytest.raises(OutOfMemory, match="the disk is full"), writing(tmp_path):
+        raise OSError("900 requested and 0 written")
 
 
 def test_the_log_survives_a_line_cut_short(tmp_path):

@@ -5,7 +5,6 @@ The same order continues a run folder, another one is refused.
 
 from __future__ import annotations
 
-import errno
 import json
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -22,11 +21,11 @@ from fewmask.data.prepare import prepare
 from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.device import check_name
-from fewmask.errors import OutOfMemory, SettingsError
+from fewmask.errors import SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.resolution import Request
-from fewmask.runs import REQUEST, Run, atomic_write
+from fewmask.runs import REQUEST, Run, atomic_write, writing
 from fewmask.types import Split
 
 
@@ -89,14 +88,10 @@ def open_run(out: Path, data: Path | None = None) -> Run:
     """The run folder, made if need be.  Raises SettingsError where nothing can be written there, or it is `data`."""
     if data is not None and out.resolve() == data.resolve():
         raise SettingsError(f"--out {out}: the folder of the data; name another one, results are no data")
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"\0")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfMemory(f"{out}: the disk is full; free some or choose another --out") from None
-        raise SettingsError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from None
     return Run(out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from fewmask.predictors import Model, load_model, model_hash
 from fewmask.progress import say, track
 from fewmask.record import Record
 from fewmask.restore import native_rows
+from fewmask.runs import writing
 from fewmask.types import Case
 from fewmask.windows import Windows, case_seed, evaluating, predict_prepared
 
@@ -222,14 +224,11 @@ def _announcement(model: Model, due: Sequence[Case], total: int, settings: Predi
 
 def _make_folders(out: Path, probabilities: bool, uncertainty: bool) -> None:
     wanted = [out, *([out / "probabilities"] if probabilities else []), *([out / "uncertainty"] if uncertainty else [])]
-    try:
-        for folder in wanted:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     for folder in wanted:
-        if not os.access(folder, os.W_OK):
-            raise DataError(f"{folder}: cannot be written (no permission); choose another --out")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _entropy(row: torch.Tensor) -> torch.Tensor:

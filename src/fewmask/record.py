@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewmask.errors import OutOfMemory, SettingsError
+from fewmask.errors import SettingsError
 from fewmask.runs import RECORD, append_log, atomic_write, read_log
 from fewmask.types import Case
 
@@ -50,12 +49,7 @@ class Record:
     def _add(self, case: Case, files: Mapping[str, str], done: bool) -> None:
         entry = {"case": case.id, "done": done, "key": self.key, "sources": _sources(case), "files": dict(files)}
         self.entries[case.id] = entry
-        try:
-            append_log(self.path, entry)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutOfMemory(f"{self.path}: the disk is full; free some or choose another --out") from None
-            raise
+        append_log(self.path, entry)
 
 
 def _sources(case: Case) -> list[list[int | str]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from fewmask.errors import SettingsError
+from fewmask.errors import OutOfMemory, SettingsError
 
 REQUEST = "request.json"
 """What a run folder was begun with."""
@@ -122,24 +124,49 @@ class Run:
             self.root.rmdir()
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write `path` whole or not at all: a temporary file beside it, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what goes wrong while `path` is written by its name: OutOfMemory on a full disk, else SettingsError.
+
+    Python's own errors carry no name when a disk is full, and a temporary one otherwise.
+    """
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        # numpy's error carries no number: fewer bytes were written than it wanted
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, None):
+            raise OutOfMemory(f"{path}: the disk is full; free some or choose another folder") from None
+        blocked = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is where its folder should be" if blocked else error.strerror
+        raise SettingsError(f"{path}: cannot be written ({reason}); choose another folder") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content appears under `path` only when it is complete and on disk; errors as in `writing`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # where the folder cannot be written there is none
+                temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write `path` whole or not at all."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def append_log(path: Path, entry: Mapping[str, Any]) -> None:
     """Add one line to a JSON-lines log."""
-    with open(path, "a", encoding="utf-8") as file:
+    with writing(path), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(entry, allow_nan=False) + "\n")
 
 

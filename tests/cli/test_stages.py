@@ -119,8 +119,16 @@ def test_an_empty_folder(fewmask, one_line, tmp_path: Path) -> None:
     assert "empty" in one_line(err)
 
 
-def test_an_output_that_cannot_be_written(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "train", "scan", "report"])
+def test_an_output_that_cannot_be_written(fewmask, one_line, phantoms: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "file").write_text("")
-    status, _, err = fewmask("run", phantoms, "--out", tmp_path / "file" / "run")
+    what = phantoms
+    if command == "report":
+        what = tmp_path / "run"
+        what.mkdir()
+        (what / "config.yaml").write_text("method: {name: supervised}\n")
+    quiet = ["--quiet"] if command == "scan" else []
+    status, _, err = fewmask(command, what, "--out", tmp_path / "file" / "out", *quiet)
     assert status == 2
-    assert one_line(err).endswith("choose another --out")
+    assert "file/out" in one_line(err)
+    assert one_line(err).endswith(": cannot be written (a file is where its folder should be); choose another folder")

@@ -13,7 +13,7 @@ from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.intensity import case_statistics
 from fewmask.data.prepare import prepare
-from fewmask.errors import DataError, OutOfMemory
+from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.types import Case, LabelSet, Split
 
 LABELS = LabelSet(names=("background", "one", "two"), values=(0, 5, 9))
@@ -165,7 +165,9 @@ def test_wrong_number_of_channels_is_named(catalogue, tmp_path):
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(catalogue, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    with pytest.raises(OutOfMemory, match=r"the cache needs .* GB"):
+    with pytest.raises(
+        OutOfMemory, match=r"the cache needs \d+ MB and leaves 67 MB for the run, the disk has 0 MB free"
+    ):
         prepare(catalogue, SPLIT, Preparation(dims=2), tmp_path / "cache", quiet=True)
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
@@ -178,6 +180,25 @@ def test_a_disk_that_fills_up_is_said(catalogue, tmp_path, monkeypatch):
     with pytest.raises(OutOfMemory, match="the disk is full"):
         prepare(catalogue, SPLIT, Preparation(dims=2), tmp_path / "cache", quiet=True)
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_a_cache_that_cannot_be_written_is_a_matter_of_settings(catalogue, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        SettingsError, match=r"cannot be written \(a file is where its folder should be\); choose another folder"
+    ):
+        prepare(catalogue, SPLIT, Preparation(dims=2), tmp_path / "file" / "cache", quiet=True)
+
+
+def test_memory_that_runs_out_names_what_helps(catalogue, tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(preparing, "compact", full)
+    with pytest.raises(
+        OutOfMemory, match=r"^prepare: memory is full; close other programs or crop the largest images$"
+    ):
+        prepare(catalogue, SPLIT, Preparation(dims=2), tmp_path / "cache", quiet=True)
 
 
 def test_disk_need_is_printed(catalogue, tmp_path, capsys):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
 
 from fewmask.data import hdf5, nifti, raster
 from fewmask.data.grid import Grid, Header, difference
-from fewmask.errors import DataError, OutOfMemory, SettingsError
+from fewmask.errors import DataError
+from fewmask.runs import replacing
 from fewmask.types import Case, LabelSet
 
 READERS: dict[str, ModuleType] = {
@@ -183,12 +179,12 @@ def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> N
     """
     ending = suffix(path)
     if READERS.get(ending) is nifti:
-        with _replacing(path) as stream:
+        with replacing(path) as stream:
             nifti.write(stream, mask, grid, _nifti(like), label=True, compressed=ending == ".nii.gz")
     elif ending in LOSSLESS:
         if mask.shape[0] != 1 or mask.dtype not in (np.uint8, np.uint16):
             raise DataError(f"{path}: {mask.dtype} mask of shape {mask.shape} is no picture; write NIfTI")
-        with _replacing(path) as stream:
+        with replacing(path) as stream:
             raster.write_mask(stream, mask, LOSSLESS[ending])
     else:
         raise DataError(f"{path}: masks are written as .nii.gz, .nii, .png or .tif")
@@ -199,29 +195,9 @@ def write_volume(path: Path, array: np.ndarray, grid: Grid, like: Path | None) -
     ending = suffix(path)
     if READERS.get(ending) is not nifti:
         raise DataError(f"{path}: volumes are written as .nii.gz or .nii")
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         nifti.write(stream, array, grid, _nifti(like), label=False, compressed=ending == ".nii.gz")
 
 
 def _nifti(like: Path | None) -> Path | None:
     return like if like is not None and READERS.get(suffix(like)) is nifti else None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content appears under `path` only when it is complete and on disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfMemory(f"{path}: the disk is full; free some or choose another folder") from None
-        raise SettingsError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None

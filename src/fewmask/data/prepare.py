@@ -5,11 +5,9 @@ Only the masks of labelled and val cases are opened.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,7 @@ from fewmask.data.grid import Grid, Orientation
 from fewmask.errors import DataError, OutOfMemory
 from fewmask.memory import available_bytes
 from fewmask.progress import say, track
-from fewmask.runs import atomic_write
+from fewmask.runs import atomic_write, replacing, writing
 from fewmask.types import Case, LabelSet, Split
 
 if TYPE_CHECKING:
@@ -87,11 +85,7 @@ def _in_threads(due: list[Case], cache: Cache, catalogue: Catalogue, workers: in
     try:
         yield from executor.map(lambda case: _prepare_case(case, cache, catalogue.labels), due)
     except MemoryError:
-        raise OutOfMemory("prepare: memory is full; lower --workers") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfMemory(f"{cache.root}: the disk is full; free some or choose another folder") from None
-        raise
+        raise OutOfMemory("prepare: memory is full; close other programs or crop the largest images") from None
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -148,16 +142,11 @@ def _write_label(
 
 def _save_array(path: Path, content: np.ndarray | dict[str, np.ndarray]) -> None:
     """Write .npy or .npz whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            if isinstance(content, dict):
-                np.savez(file, **content)
-            else:
-                np.save(file, content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        if isinstance(content, dict):
+            np.savez(file, **content)
+        else:
+            np.save(file, content)
 
 
 def _sources(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
@@ -194,11 +183,9 @@ def _label_current(case: Case, cache: Cache, catalogue: Catalogue) -> bool:
 
 def _make_folders(folder: Path) -> None:
     """The cache's folders, without what killed processes left in them."""
-    try:
+    with writing(folder):
         for name in ("images", "labels", "cases"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
     for path in folder.glob("*/.*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -227,6 +214,6 @@ def _check_disk(need: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if need + SPARE_BYTES > free:
         raise OutOfMemory(
-            f"{folder}: the cache needs {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free; "
-            "free some or choose another folder"
+            f"{folder}: the cache needs {need / 1e6:.0f} MB and leaves {SPARE_BYTES / 1e6:.0f} MB for the run, "
+            f"the disk has {free / 1e6:.0f} MB free; free some or choose another folder"
         )

@@ -25,8 +25,5 @@ def report(runs: Sequence[Path], out: Path, catalogue: Catalogue | None = None) 
     records = read_records([Path(run) for run in runs], catalogue)
     title = records[0].catalogue.name if records[0].catalogue else records[0].name
     content = one_run(records[0]) if len(records) == 1 else several_runs(records)
-    try:
-        atomic_write(Path(out), page(f"{title} – fewmask report", *content))
-    except OSError as error:
-        raise SettingsError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
+    atomic_write(Path(out), page(f"{title} – fewmask report", *content))
     return Path(out)
