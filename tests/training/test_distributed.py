@@ -5,22 +5,24 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from fewmask.config import Config, Network
+from fewmask.nets import build_segmenter
+from fewmask.seeding import derive
 from fewmask.training import distributed
+from fewmask.types import Task
 
 LOSS = """
-import sys
-from collections.abc import Iterator
 from fewmask.losses import dice_ce
 from fewmask.methods import METHODS
 from fewmask.methods.supervised import Supervised
 from fewmask.types import Update
 
 class PerSample(Supervised):
-    '''A loss that is a mean over rows, so that it can be shared; two updates a step, one with a term that only
-    half of the processes' rows reach.'''
+    '''A loss that is a mean over rows, so that it can be shared; two updates a step.'''
     def step(self, batch, clock):
         labelled = batch.labelled
         logits = self.segmenter(labelled.image)
@@ -32,19 +34,23 @@ METHODS["per_sample"] = PerSample
 """
 
 
-def test_two_gloo_processes_equal_one(catalogue, split, cache, settings, job, tmp_path):
+def test_two_gloo_processes_equal_one(settings, job, tmp_path):
     """GroupNorm, no dropout, a per-sample loss: the same weights to 1e-6."""
     segmenter = {"width": 4, "normalisation": "group", "dropout": 0.0}
-    train = {"validations": 1, "optimiser": {"name": "sgd", "lr": 1e-2, "weight_decay": 1e-3, "warmup": 0}}
+    train = {
+        "validations": 1,
+        "precision": "fp32",
+        "optimiser": {"name": "sgd", "lr": 1e-2, "weight_decay": 1e-3, "warmup": 0},
+    }
     config = settings("per_sample", steps=3, train=train, segmenter=segmenter)
     for name, world in (("one", 1), ("two", 2)):
         train_on(world, job(tmp_path / name, config, first=LOSS))
-    one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("one", "two"))
-    moved = 0.0
+    one, two = (load_file(tmp_path / name / "last" / "state.safetensors") for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
-        moved += float(tensor.abs().sum())
-    assert moved > 0
+    moved = {name: float((one[f"method/{name}"] - tensor).abs().max()) for name, tensor in untrained(config).items()}
+    assert len(moved) == 82 and min(moved.values()) > 5e-6
+    assert min(moved[name] for name in moved if name.endswith("weight")) > 1e-4
 
 
 def test_how_often_is_saved_does_not_change_what_two_processes_learn(settings, job, tmp_path):
@@ -57,6 +63,14 @@ def test_how_often_is_saved_does_not_change_what_two_processes_learn(settings, j
     never, often = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("never", "often"))
     assert any("running_mean" in name for name in never)
     assert all(torch.equal(often[name], tensor) for name, tensor in never.items())
+
+
+def untrained(config: Config) -> dict[str, torch.Tensor]:
+    """The weights of the segmenter with which such a run begins."""
+    torch.manual_seed(derive(config.train.seed, "init"))
+    task = Task(channels=1, classes=3, names=("background", "box", "core"), patch_size=config.plan.size)
+    network = build_segmenter(Network(**config.method["segmenter"]), task)
+    return {f"segmenter.{name}": tensor for name, tensor in network.state_dict().items()}
 
 
 def train_on(world: int, command: list[str]) -> None:
@@ -83,6 +97,18 @@ def test_a_gradient_that_one_process_lacks_counts_as_zero(tmp_path):
         subprocess.Popen([sys.executable, str(job)], env={**environment, "RANK": str(rank)}) for rank in range(2)
     ]
     assert [process.wait(timeout=120) for process in started] == [0, 0]
+
+
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "nccl")])
+def test_processes_wait_for_hours_while_the_first_prepares(monkeypatch, device, backend):
+    joined = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda kind, timeout: joined.append((kind, timeout.total_seconds()))
+    )
+    distributed.start(torch.device(device))
+    ((kind, seconds),) = joined
+    assert kind == backend and seconds >= 6 * 3600
 
 
 def test_alone_everything_is_a_matter_of_course():

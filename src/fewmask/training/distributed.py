@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+PATIENCE = timedelta(hours=12)
+"""How long one process waits for another: while the first scans and prepares a large data set, or predicts val, the
+others have nothing to do, and torch's own 10 or 30 minutes would end them."""
+
 
 def start(device: torch.device) -> None:
     """Join the processes that torchrun started; gloo on the CPU, nccl on CUDA."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
 
 
 def stop() -> None:
