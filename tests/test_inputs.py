@@ -1,3 +1,5 @@
+import unicodedata
+
 import h5py
 import nibabel as nib
 import numpy as np
@@ -66,6 +68,14 @@ def test_channels_are_joined(tmp_path):
     assert [path.name for path in cases[0].images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
     (single,) = input_cases([tmp_path / "b_0000.nii.gz"], ("T1", "T2"))
     assert (single.id, len(single.images)) == ("b", 2)
+
+
+def test_channels_of_a_name_that_macos_decomposed(tmp_path):
+    name = unicodedata.normalize("NFD", "Zoë")
+    for channel in (0, 1):
+        volume(tmp_path / f"{name}_{channel:04d}.nii.gz")
+    (case,) = input_cases([tmp_path / f"{name}_0000.nii.gz"], ("T1", "T2"))
+    assert (case.id, len(case.images)) == ("Zoë", 2)
 
 
 def test_a_missing_channel_is_named(tmp_path):

@@ -54,8 +54,9 @@ def _of_file(path: Path, channels: int) -> list[Case]:
     match = CHANNEL.match(name)
     paths = [path]
     if match and channels > 1 and formats.read_header(path).channels == 1:
-        ending = path.name[len(name) :]
-        paths = [path.with_name(f"{match['case']}_{channel:04d}{ending}") for channel in range(channels)]
+        ending = formats.suffix(path)
+        start = path.name[: -len("0000" + ending)]
+        paths = [path.with_name(f"{start}{channel:04d}{path.name[-len(ending) :]}") for channel in range(channels)]
     cases = [Case(id=formats.stem(p) if p is not path else name, patient="", images=(p,)) for p in paths]
     return [replace(case, patient=case.id) for case in cases if case.images[0].is_file()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from types import ModuleType
 
@@ -54,9 +55,9 @@ def suffix(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """The file's name without its ending: `a.b.nii.gz` -> `a.b`."""
+    """The file's name without its ending: `a.b.nii.gz` -> `a.b`; `ü` is one character, which macOS writes as two."""
     ending = suffix(path) or path.suffix
-    return path.name[: len(path.name) - len(ending)]
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(ending)])
 
 
 def is_image_file(path: Path) -> bool:

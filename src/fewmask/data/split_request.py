@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def _cases(names: list[str], role: str, catalogue: Catalogue, where: str) -> tup
 
 def _known(name: str, catalogue: Catalogue) -> list[str] | None:
     """What a name stands for: a case, a slice of one, or the cases with a mask of a group (of all, if none has)."""
-    name = re.sub(r"^(group|patient|case)\s*=\s*", "", name)
+    name = re.sub(r"^(group|patient|case)\s*=\s*", "", unicodedata.normalize("NFC", name))
     if name in catalogue.by_id:
         return [name]
     case, colon, index = name.rpartition(":")

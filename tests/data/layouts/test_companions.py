@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from fewmask.data.layouts import find_cases
@@ -46,6 +48,16 @@ def test_wrong_patients_csv(files, text: str, message: str) -> None:
     files.text("patients.csv", text)
     with pytest.raises(DataError, match=message):
         read(files)
+
+
+def test_names_that_macos_decomposed(files) -> None:
+    pairs(files, "Zoë", "b")
+    name = unicodedata.normalize("NFD", "Zoë")
+    files.text("patients.csv", f"image,patient\n{name}.png,1\nb,2\n")
+    files.text("split.json", f'{{"labelled": ["{name}"]}}')
+    found = read(files)
+    assert {case.id: case.patient for case in found.cases} == {"Zoë": "1", "b": "2"}
+    assert found.lists["labelled"] == ("Zoë",)
 
 
 def test_split_json_gives_lists(files) -> None:

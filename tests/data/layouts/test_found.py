@@ -1,5 +1,7 @@
 """Naming rules and folder walks that layouts share."""
 
+import unicodedata
+
 import pytest
 
 from fewmask.data.layouts.found import files_below, identifier, in_order, natural, patient_of, some, visible, within
@@ -54,3 +56,7 @@ def test_walks_leave_out_hidden_files_and_loops(files) -> None:
 def test_some_names() -> None:
     assert some("abc") == "a, b, c"
     assert some("abcde") == "a, b, c and 2 more"
+
+
+def test_identifiers_are_composed() -> None:
+    assert identifier(unicodedata.normalize("NFD", "Müller")) == "Müller"

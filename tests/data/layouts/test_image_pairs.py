@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from fewmask.data.layouts import find_cases
@@ -231,3 +233,12 @@ def test_a_folder_that_is_named_is_read_though_fewmask_wrote_it(files) -> None:
     files.text(".fewmask.jsonl", "")
     files.image("a.png")
     assert labelled(read(files)) == {"a": None}
+
+
+def test_names_that_macos_decomposed_find_their_mask(files) -> None:
+    files.image("images/Zoë/Müller.png")
+    files.image("images/b.png")
+    files.mask(unicodedata.normalize("NFD", "masks/Zoë/Müller.png"))
+    found = read(files)
+    assert [case.id for case in found.cases if case.label] == ["Zoë_Müller"]
+    assert unicodedata.is_normalized("NFC", found.cases[-1].id)

@@ -1,5 +1,7 @@
 """List files."""
 
+import unicodedata
+
 import pytest
 
 from fewmask.data.layouts.lists import entries, list_files, read_lists
@@ -37,3 +39,7 @@ def test_entries(files) -> None:
 def test_a_case_named_twice_counts_once(files) -> None:
     files.text("val.list", "b\na\nb\n")
     assert read_lists(files.root, lambda line: line) == ({"val": ("b", "a")}, ())
+
+
+def test_names_that_macos_decomposed(files) -> None:
+    assert entries(files.text("a.txt", unicodedata.normalize("NFD", "Müller\n"))) == ["Müller"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -62,7 +63,7 @@ def _case(row: dict[str, str | None], where: str, folder: Path) -> Case:
     for image in images:
         if not image.is_file():
             raise DataError(f"{where}: {image} is not there; correct the path")
-    name = values.get("case") or identifier(stem(images[0]))
+    name = unicodedata.normalize("NFC", values.get("case") or identifier(stem(images[0])))
     if name != identifier(name):
         raise DataError(f"{where}: case '{name}' contains '/' or ':', which a case may not; rename it")
     return Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def _with_patients(found: Found, path: Path) -> Found:
     patients: dict[str, str] = {}
     unknown: list[str] = []
     for row in rows:
-        image, patient = (row[key] or "").strip(), (row["patient"] or "").strip()
+        image, patient = unicodedata.normalize("NFC", row[key] or "").strip(), (row["patient"] or "").strip()
         case = names.get(image) or names.get(stem(Path(image)))
         if not patient:
             raise DataError(f"{path}: no patient for '{image}'; write one")
@@ -161,6 +162,7 @@ def _with_lists(found: Found, lists: Mapping[str, tuple[str, ...]], path: Path) 
     names = _names(found.cases)
 
     def known(entry: str) -> str:
+        entry = unicodedata.normalize("NFC", entry)
         case, colon, index = entry.rpartition(":")
         if colon and index.isdecimal() and case in names:
             return f"{names[case]}:{index}"

@@ -81,7 +81,7 @@ def _paths(entry: Any, key: str, folder: Path) -> tuple[Path, ...]:
 
 def _any_channel(path: Path) -> bool:
     """Whether the image is there under nnU-Net's name, with a channel."""
-    return bool(list(path.parent.glob(f"{stem(path)}_0000.*")))
+    return any(stem(other) == f"{stem(path)}_0000" for other in visible(path.parent))
 
 
 def _images(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -51,8 +52,8 @@ def patient_of(name: str) -> str:
 
 
 def identifier(text: str) -> str:
-    """`text` as a case id: no path separators, and no colon, which stands before a slice."""
-    return re.sub(r"[/\\:]", "_", text)
+    """`text` as a case id: composed (NFC), no path separators, and no colon, which stands before a slice."""
+    return re.sub(r"[/\\:]", "_", unicodedata.normalize("NFC", text))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

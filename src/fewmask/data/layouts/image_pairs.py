@@ -6,6 +6,7 @@ Folders between are patients or sequences; `train`, `val` and `test` are roles.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,8 @@ def _place(path: Path, folder: Path) -> Place:
     group: list[str] = []
     above = 0
     role = None
-    for name in path.parent.relative_to(folder).parts:
+    for part in path.parent.relative_to(folder).parts:
+        name = unicodedata.normalize("NFC", part)
         word = folder_word(name)
         rest = word.rest
         if word.kind is Kind.MASK or (word.kind is Kind.IMAGE and (Kind.IMAGE not in kinds or is_role(rest))):

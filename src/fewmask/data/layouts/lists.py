@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def list_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def entries(path: Path) -> list[str]:
-    """The names in a list file: one a line, without trailing commas and comments."""
+    """The names in a list file, composed (NFC): one a line, without trailing commas and comments."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text; write one case a line, UTF-8") from None
     lines = (line.strip().rstrip(",").strip() for line in text.splitlines())
