@@ -149,7 +149,6 @@ def test_validation_and_prediction_see_the_same(tmp_path):
         chosen.predictor,
         cache.normalised("a", "zscore", {}),
         case="a",
-        dims=2,
         patch_size=(17, 23),
         settings=Predict(),
     )

@@ -138,7 +138,7 @@ def test_modes_are_put_back():
 
 def test_predict_prepared_depends_on_case_and_seed():
     def predict(**changes):
-        settings = {"case": "a", "dims": 2, "patch_size": (17, 23), "settings": Predict(), "seed": 0}
+        settings = {"case": "a", "patch_size": (17, 23), "settings": Predict(), "seed": 0}
         return predict_prepared(Noisy(), IMAGE, **{**settings, **changes})
 
     first = predict()
@@ -146,5 +146,4 @@ def test_predict_prepared_depends_on_case_and_seed():
     assert np.array_equal(first, predict())
     assert not np.array_equal(first, predict(case="b"))
     assert not np.array_equal(first, predict(seed=1))
-    with pytest.raises(ValueError, match="differ in rank"):
-        predict(dims=3)
+    assert predict(patch_size=(16, 17, 23)).shape == first.shape

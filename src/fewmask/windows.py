@@ -168,7 +168,6 @@ def predict_prepared(
     image: np.ndarray,
     *,
     case: str,
-    dims: int,
     patch_size: Sequence[int],
     settings: Predict,
     flip: Sequence[int] = (),
@@ -178,11 +177,10 @@ def predict_prepared(
 ) -> np.ndarray:
     """image (C, D, H, W) float32, normalised, on the prepared grid -> probabilities (K, D, H, W) float32.
 
-    case and seed: id and run's seed, from which those of the rows are derived.  For validation and audits; user's
-    volumes go through `prediction.predict_case`, which holds less.
+    patch_size: (H, W) predicts slices, (D, H, W) windows of the volume.  case and seed: id and run's seed, from which
+    those of the rows are derived.  For validation and audits; user's volumes go through `prediction.predict_case`,
+    which holds less.
     """
-    if dims != len(patch_size):
-        raise ValueError(f"dims {dims} and patch_size {tuple(patch_size)} differ in rank")
     windows = Windows(
         predictor,
         patch_size=patch_size,

@@ -105,7 +105,6 @@ class Validation:
             predictor,
             image,
             case=case,
-            dims=len(self.patch_size),
             patch_size=self.patch_size,
             settings=self.settings,
             flip=self.flip,
