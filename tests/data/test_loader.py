@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from fewmask.data import loader
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
@@ -147,8 +148,9 @@ def test_a_slice_that_is_not_there_is_refused(catalogue, tmp_path):
         make_source(catalogue, tmp_path, Split(labelled=("patient0:5",), unlabelled=("patient2",)))
 
 
-def test_blocks_of_volumes(catalogue, tmp_path):
-    source = make_source(catalogue, tmp_path, dims=3, foreground=1.0)
+def test_blocks_of_volumes(catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "FOREGROUND", 1.0)
+    source = make_source(catalogue, tmp_path, dims=3)
     stage = Stage(labelled_batch=6, unlabelled_batch=2)
     batch = StageBatches(source, Views(weak=WeakView(rotation=15), unlabelled=True), stage, seed=0)[0]
     assert batch.labelled.image.shape == (6, 1, 2, 8, 6)
@@ -158,6 +160,20 @@ def test_blocks_of_volumes(catalogue, tmp_path):
             assert batch.labelled.valid[row].any()
             assert not batch.labelled.valid[row].all()
     assert {"patient0", "patient1"} == set(batch.labelled.case)
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0.0, 0.2), (loader.FOREGROUND, 0.4, 0.7), (1.0, 1.0, 1.0)])
+def test_so_many_patches_are_centred_on_a_structure(tmp_path, monkeypatch, share, low, high):
+    """One labelled voxel in the corner of a volume; a patch reaches it by chance, or because it is centred there."""
+    label = np.zeros(SHAPE, np.uint8)
+    label[0, 0, 0] = 1
+    cases = tuple(write_case(tmp_path, number, label) for number in range(2))
+    labels = LabelSet(names=("background", "one"), values=(0, 1))
+    catalogue = Catalogue(name="", channels=("MR",), labels=labels, planar=False, layout="ssl4mis", cases=cases)
+    monkeypatch.setattr(loader, "FOREGROUND", share)
+    source = make_source(catalogue, tmp_path, Split(labelled=("patient0",)), dims=3, patch_size=(1, 3, 3))
+    batches = StageBatches(source, Views(weak=WeakView()), Stage(labelled_batch=100), seed=0)
+    assert low <= float((batches[0].labelled.label == 1).flatten(1).any(1).float().mean()) <= high
 
 
 def test_training_opens_no_other_mask(catalogue, tmp_path):

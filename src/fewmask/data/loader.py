@@ -22,6 +22,10 @@ from fewmask.errors import DataError, SettingsError
 from fewmask.seeding import generator
 from fewmask.types import Batch, Split, Stage, Stream, Views
 
+FOREGROUND = 0.5
+"""Share of labelled 3-D patches that are centred on a labelled structure.  nnU-Net's is a third (Isensee et al., Nature
+Methods 2021, supplement 4); ours is a half, which was not compared."""
+
 OPEN_CASES = 200  # memory-mapped at a time; each holds two file descriptors
 
 
@@ -43,10 +47,8 @@ class Source:
         patch_size: tuple[int, ...],
         intensity_kind: str,
         fingerprint: intensity.Fingerprint,
-        foreground: float = 0.5,
     ) -> None:
-        """`foreground`: share of labelled 3-D patches that are centred on a labelled structure."""
-        self.cache, self.patch_size, self.foreground = cache, patch_size, foreground
+        self.cache, self.patch_size = cache, patch_size
         self.intensity_kind, self.fingerprint = intensity_kind, fingerprint
         self.slices = split.labelled_slices
         self._depth: dict[str, int] = {}
@@ -130,7 +132,7 @@ class Source:
             return (unit.slice, shape[1] // 2, shape[2] // 2)
         chosen = self.slices.get(unit.case) if labelled else None
         locations = case.locations if labelled else None
-        middle = patches.centre(rng, shape, self.patch_size, locations, self.foreground if labelled else 0.0)
+        middle = patches.centre(rng, shape, self.patch_size, locations, FOREGROUND if labelled else 0.0)
         if chosen is not None:  # only these slices carry a label: a patch without one teaches nothing
             middle = (int(rng.choice(chosen)), *middle[1:])
         return middle
