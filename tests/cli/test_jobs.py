@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fewmask import api
 from fewmask.job import Outcome
+from fewmask.runs import Run
 
 
 @pytest.mark.slow
@@ -78,3 +80,12 @@ def test_a_value_in_place_of_a_section_is_refused(fewmask, one_line, phantoms: P
     assert status == 2
     assert "setting train" in one_line(err)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("rank", "said"), [(None, True), ("0", True), ("1", False)])
+def test_under_torchrun_one_process_names_the_model(fewmask, monkeypatch, tmp_path: Path, rank, said) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(api, "train", lambda *args, **kwargs: Run(tmp_path))
+    assert fewmask("train", tmp_path, "--out", tmp_path) == (0, f"model: {tmp_path / 'model'}\n" if said else "", "")

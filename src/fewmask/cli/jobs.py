@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,7 +113,8 @@ def train(
         resume=resume,
         quiet=quiet,
     )
-    typer.echo(f"model: {run.model}")
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+        typer.echo(f"model: {run.model}")
 
 
 def demo(
