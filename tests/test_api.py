@@ -7,13 +7,15 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import fewmask
 from fewmask import api
-from fewmask.errors import SettingsError
+from fewmask.data.catalogue import write_catalogue
+from fewmask.errors import DataError, SettingsError
 from fewmask.job import Outcome
 
 PAGE = Path(__file__).parents[1] / "docs" / "getting-started" / "python-api.md"
@@ -52,6 +54,17 @@ def test_scan(phantoms: Path, tmp_path: Path) -> None:
     catalogue = api.scan(phantoms, tmp_path / "catalogue")
     assert len(catalogue.cases) == 6
     assert api.scan(tmp_path / "catalogue").cases == catalogue.cases
+
+
+def test_scan_checks_a_catalogue_too(phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalogue = api.scan(phantoms, quiet=True)
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no image")
+    cases = (replace(catalogue.cases[0], images=(broken,)), *catalogue.cases[1:])
+    write_catalogue(replace(catalogue, cases=cases), tmp_path / "catalogue")
+    with pytest.raises(DataError, match=r"broken\.nii\.gz"):
+        api.scan(tmp_path / "catalogue", quiet=True)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow

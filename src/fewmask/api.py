@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fewmask import config, job, prediction
-from fewmask.data.catalogue import Catalogue, open_catalogue, write_catalogue
+from fewmask.data.catalogue import Catalogue, write_catalogue
+from fewmask.data.scan import scan as scan_folder
 from fewmask.evaluation import evaluate as score
 from fewmask.job import Outcome
 from fewmask.order import Order
@@ -21,13 +22,13 @@ from fewmask.runs import Run
 StrPath = str | Path
 
 
-def scan(data: StrPath, out: StrPath | None = None, *, layout: str | None = None) -> Catalogue:
+def scan(data: StrPath, out: StrPath | None = None, *, layout: str | None = None, quiet: bool = False) -> Catalogue:
     """Recognise the layout of `data`, check every file, and return the catalogue; also written to `out` if given.
 
     layout: the name of one, where it is not to be recognised.  Raises DataError naming the file, what is wrong and the
     remedy.
     """
-    catalogue = open_catalogue(Path(data), layout)
+    catalogue = scan_folder(Path(data), layout, quiet=quiet)
     if out is not None:
         write_catalogue(catalogue, Path(out))
     return catalogue

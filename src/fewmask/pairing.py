@@ -8,7 +8,7 @@ import numpy as np
 
 from fewmask.config import nearest
 from fewmask.data import formats
-from fewmask.data.catalogue import Catalogue, open_catalogue
+from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue
 from fewmask.data.layouts.found import files_below, identifier, in_order, patient_of
 from fewmask.data.splits import ROLES, read_split
 from fewmask.errors import DataError, SettingsError
@@ -66,6 +66,8 @@ def reference_catalogue(reference: Catalogue | Path, predicted: dict[str, Path])
     """
     if isinstance(reference, Catalogue):
         catalogue = reference
+    elif is_catalogue(reference):
+        catalogue = read_catalogue(reference)  # what is wrong with a mask is said when it is compared
     elif (reference / "dataset.yaml").is_file():
         catalogue = open_catalogue(reference)
     else:

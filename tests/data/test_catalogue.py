@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fewmask.data.catalogue import open_catalogue, write_catalogue
 from fewmask.data.scan import scan
+from fewmask.errors import DataError
 from fewmask.types import LabelSet
 
 
@@ -45,3 +48,41 @@ def test_a_written_catalogue_can_be_scanned_again(files, tmp_path) -> None:
     write_catalogue(catalogue, tmp_path / "catalogue")
     again = scan(tmp_path / "catalogue")
     assert (again.layout, again.cases, again.labels) == ("table", catalogue.cases, catalogue.labels)
+
+
+def test_what_is_written_by_hand_is_checked_once(files, tmp_path) -> None:
+    text = "images,label\nscans/a.nii.gz,drawn/of a.nii.gz\nscans/b.nii.gz,\n"
+    files.catalogue(text, "labels: {background: 0, nerve: 1, vein: 2}\n")
+    catalogue = open_catalogue(files.root, quiet=True)
+    assert catalogue.findings == ("no mask holds vein",)
+    write_catalogue(catalogue, tmp_path / "catalogue")
+    files.path("drawn/of a.nii.gz").unlink()
+    assert open_catalogue(tmp_path / "catalogue") == catalogue
+    with pytest.raises(
+        DataError, match=r"case 'a': its mask .*of a\.nii\.gz is not there; correct the path, or leave it"
+    ):
+        open_catalogue(files.root, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("labels: {background: 0, nerve: 2}\n", "mask value 1 has no name"),
+        (
+            "labels: {background: 0, nerve: 1}\nchannels: [T1, T2]\n",
+            r"the images have 1 channels .* names 2 \(T1, T2\)",
+        ),
+    ],
+)
+def test_wrong_by_hand(files, dataset: str, message: str) -> None:
+    files.catalogue("images,label\nscans/a.nii.gz,drawn/of a.nii.gz\nscans/b.nii.gz,\n", dataset)
+    with pytest.raises(DataError, match=message):
+        open_catalogue(files.root, quiet=True)
+
+
+def test_the_order_of_classes_stays_that_of_the_file(files) -> None:
+    files.catalogue("images,label\nscans/a.nii.gz,drawn/of a.nii.gz\n", "labels: {vein: 2, background: 0, nerve: 1}\n")
+    assert open_catalogue(files.root, quiet=True).labels.names == ("background", "vein", "nerve")
+    files.mask("drawn/of a.nii.gz", (0, 255))
+    files.text("dataset.yaml", "labels: {background: 0, nerve: 1}\n")
+    assert open_catalogue(files.root, quiet=True).labels.values == (0, 255)

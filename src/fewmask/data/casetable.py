@@ -76,6 +76,11 @@ def is_catalogue(folder: Path) -> bool:
     return (folder / CASES).is_file() and bool(read_dataset_yaml(folder / DATASET).get("labels"))
 
 
+def was_scanned(folder: Path) -> bool:
+    """Whether a scan wrote the catalogue in `folder`, and so checked its files; nobody writes findings by hand."""
+    return "findings" in read_dataset_yaml(folder / DATASET)
+
+
 def read_catalogue(folder: Path) -> Catalogue:
     """The catalogue in `folder`.  Masks are neither opened nor looked for.
 

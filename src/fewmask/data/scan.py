@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,24 @@ def scan(data: Path, layout: str | None = None, workers: int | None = None, quie
     )
 
 
+def check(catalogue: Catalogue, quiet: bool = False) -> Catalogue:
+    """`catalogue`, written by hand, with what a scan of its files finds; raises DataError as `scan` does."""
+    checks = _checked(catalogue.cases, None, quiet)
+    channels = _channels(checks, catalogue.channels)
+    if len(channels) != len(catalogue.channels):
+        raise DataError(
+            f"{catalogue.name}: the images have {len(channels)} channels and dataset.yaml names "
+            f"{len(catalogue.channels)} ({', '.join(catalogue.channels)}); correct 'channels'"
+        )
+    masks = {check.case.label: check.values for check in checks if check.case.label and check.values is not None}
+    named = dict(zip(catalogue.labels.names, catalogue.labels.values, strict=True))
+    labels, findings = resolve_labels(masks, named, catalogue.labels.ignore)
+    if set(labels.values) == set(catalogue.labels.values):
+        labels = catalogue.labels  # in the order of the file
+    findings = (*catalogue.findings, *findings, *_mask_findings(checks), *_duplicates(checks))
+    return replace(catalogue, labels=labels, findings=findings)
+
+
 def check_case(case: Case) -> Check:
     """Read the image and the mask of a case.  DataError where a file is broken or the two do not lie on one grid."""
     image, grid = read_case_image(case)
@@ -75,6 +93,10 @@ def check_case(case: Case) -> Check:
     digest.update(np.ascontiguousarray(image).data)
     values = None
     if case.label is not None:
+        if not case.label.is_file():
+            raise DataError(
+                f"case '{case.id}': its mask {case.label} is not there; correct the path, or leave it empty"
+            )
         mask, mask_grid = read_mask(case.label)
         apart = difference(grid, mask_grid)
         if apart:
