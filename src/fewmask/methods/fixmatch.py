@@ -29,8 +29,8 @@ class FixMatch(SemiSupervised):
         """Decay of the teacher."""
         threshold: float = Field(0.95, ge=0, lt=1)
         """Confidence below which a voxel is ignored (Sohn et al., table 4: 0.95)."""
-        strong_loss: Ramp = Ramp()
-        """Weight of the unlabelled term."""
+        strong_loss: Ramp = Ramp(peak=0.3)
+        """Weight of the unlabelled term.  1, the paper's, blurs what was learned well (docs/results/acdc-cpu.md)."""
         cutmix: float = Field(0.5, ge=0, le=1)
         """Probability that a strong view carries a box of another one (French et al. 2020); 0: plain FixMatch."""
         cutmix_area: ShareRange = (0.02, 0.4)

@@ -22,7 +22,7 @@ class MeanTeacher(SemiSupervised):
     class Config(SemiSupervisedConfig):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher (SSL4MIS: 0.99)."""
-        consistency: Ramp = Ramp(peak=10.0)
+        consistency: Ramp = Ramp(peak=1.0)
         """Weight of the consistency term; section 3 ramps it up with the sigmoid shape."""
 
     def __init__(self, config: Config, task: Task) -> None:
