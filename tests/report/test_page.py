@@ -8,13 +8,16 @@ from fewmask.report.page import (
     POLICY,
     Markup,
     Section,
+    body,
     chart,
+    charts,
     element,
     folded,
     join,
     legend,
     navigation,
     notice,
+    opening,
     page,
     picture,
     swatch,
@@ -73,3 +76,15 @@ def test_a_page_states_its_policy_before_anything_else():
 
 def test_nothing_to_be_careful_about_leaves_no_box():
     assert notice("Before you rely on this", []) is None
+
+
+def test_a_body_leaves_out_sections_without_content():
+    full, empty = Section("Results", "results", "0.9"), Section("Masks", "masks", [])
+    drawn = join(body(opening("heart", "what", []), [], [full, empty]))
+    assert 'href="#results"' in drawn and "masks" not in drawn and "Before you rely" not in drawn
+    assert drawn.startswith("<header>") and drawn.endswith("</footer>")
+    assert "Before you rely on this" in join(body(opening("heart", "what", []), ["few cases"], [full]))
+
+
+def test_no_charts_leave_no_box():
+    assert charts([]) == []

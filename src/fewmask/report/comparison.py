@@ -12,19 +12,17 @@ from fewmask.report.page import (
     Content,
     Markup,
     Section,
-    chart,
-    closing,
+    body,
+    charts,
     element,
     folded,
-    navigation,
-    notice,
     opening,
     swatch,
     table,
 )
 from fewmask.report.record import Evaluation, Record
 from fewmask.report.results import case_table, class_table, column_title, interval, result_notes
-from fewmask.report.single import NOTICE, class_names, key
+from fewmask.report.single import class_names, key
 from fewmask.report.words import counted, method_title, provenance, same_split, warnings
 
 MOST_SHOWN = 6
@@ -40,18 +38,12 @@ def several_runs(records: Sequence[Record]) -> list[Content]:
         Section("Training", "training", curves(records)),
         Section("Each run", "runs", [_run(record) for record in records]),
     ]
-    sections = [section for section in sections if section.content]
     lead = (
         f"{counted(len(records), 'run')}: {', '.join(dict.fromkeys(method_title(record) for record in records))}. "
         "Differences between single runs with few labels are partly luck: at least 2 seeds make a table, 3 a claim."
     )
-    return [
-        opening(first.catalogue.name if first.catalogue else first.name, lead, []),
-        notice(NOTICE, cautions(records)),
-        navigation(sections),
-        [section.drawn() for section in sections],
-        closing(),
-    ]
+    head = opening(first.catalogue.name if first.catalogue else first.name, lead, [])
+    return body(head, cautions(records), sections)
 
 
 def cautions(records: Sequence[Record]) -> list[str]:
@@ -124,8 +116,7 @@ def results(records: Sequence[Record]) -> list[Content]:
 
 def curves(records: Sequence[Record]) -> list[Content]:
     """Val and pseudo-label Dice of all runs in the same axes."""
-    charts = comparison_curves({record.name: record.log for record in records})
-    return [element("div", [chart(drawing) for drawing in charts], class_="charts")] if charts else []
+    return charts(comparison_curves({record.name: record.log for record in records}))
 
 
 def masks(records: Sequence[Record]) -> list[Content]:
@@ -169,11 +160,10 @@ def _shared_choices(records: Sequence[Record]) -> list[Choice]:
 def _run(record: Record) -> Markup:
     """What only this run has to say, folded away."""
     evaluation = record.main
-    charts = training_curves(record.log, class_names(record))
     return folded(
         f"{record.name}: {method_title(record)}",
         class_table(evaluation, class_names(record)) if evaluation else None,
         case_table(evaluation, class_names(record)) if evaluation else None,
-        element("div", [chart(drawing) for drawing in charts], class_="charts"),
+        charts(training_curves(record.log, class_names(record))),
         provenance(record),
     )

@@ -118,6 +118,11 @@ def chart(drawing: Chart) -> Markup:
     )
 
 
+def charts(drawings: Sequence[Chart]) -> list[Content]:
+    """Charts side by side; nothing where there are none."""
+    return [element("div", [chart(drawing) for drawing in drawings], class_="charts")] if drawings else []
+
+
 def notice(title: str, findings: Sequence[str]) -> Markup | None:
     """A box of things to be careful about; nothing where there are none."""
     if not findings:
@@ -146,6 +151,18 @@ def closing() -> Markup:
     """What kind of file this is."""
     said = "One file that needs nothing else: it opens offline and can be sent. It shows images and the names of cases."
     return element("footer", said)
+
+
+def body(head: Markup, cautions: Sequence[str], sections: Sequence[Section]) -> list[Content]:
+    """From the head to the foot, whatever the report is of; sections without content are left out."""
+    sections = [section for section in sections if section.content]
+    return [
+        head,
+        notice("Before you rely on this", cautions),
+        navigation(sections),
+        [section.drawn() for section in sections],
+        closing(),
+    ]
 
 
 def page(title: str, *content: Content) -> str:

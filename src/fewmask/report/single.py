@@ -9,13 +9,11 @@ from fewmask.report.page import (
     Content,
     Markup,
     Section,
-    chart,
-    closing,
+    body,
+    charts,
     element,
     folded,
     legend,
-    navigation,
-    notice,
     opening,
     tile,
 )
@@ -23,11 +21,10 @@ from fewmask.report.record import Record
 from fewmask.report.results import case_table, class_table, interval, result_notes
 from fewmask.report.words import continuation, counted, headline, provenance, warnings
 
-NOTICE = "Before you rely on this"
-
 
 def one_run(record: Record) -> list[Content]:
-    """The whole page of a run; parts without content are left out."""
+    """The whole page of a run."""
+    head = opening(record.catalogue.name if record.catalogue else record.name, headline(record), tiles(record))
     sections = [
         Section("Results", "results", results(record)),
         Section("Masks", "masks", masks(record)),
@@ -36,14 +33,7 @@ def one_run(record: Record) -> list[Content]:
         Section("Where this comes from", "source", provenance(record)),
         Section("How to go on", "next", continuation(record)),
     ]
-    sections = [section for section in sections if section.content]
-    return [
-        opening(record.catalogue.name if record.catalogue else record.name, headline(record), tiles(record)),
-        notice(NOTICE, warnings(record)),
-        navigation(sections),
-        [section.drawn() for section in sections],
-        closing(),
-    ]
+    return body(head, warnings(record), sections)
 
 
 def tiles(record: Record) -> list[Markup]:
@@ -98,8 +88,7 @@ def results(record: Record) -> list[Content]:
 
 def curves(record: Record) -> list[Content]:
     """The log as charts."""
-    charts = training_curves(record.log, class_names(record))
-    return [element("div", [chart(drawing) for drawing in charts], class_="charts")] if charts else []
+    return charts(training_curves(record.log, class_names(record)))
 
 
 def cases(record: Record) -> list[Content]:
