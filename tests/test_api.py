@@ -78,6 +78,15 @@ def test_settings_as_text_or_values_are_the_same_order(finished: Outcome, phanto
         api.run(phantoms, finished.run.root, labelled=2, quiet=True)
 
 
+def test_one_text_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+    monkeypatch.setattr(api.job, "train", lambda order, out, resume: orders.append(order))
+    api.train(tmp_path, tmp_path / "run", recipes="cpu", settings="train.steps=3")
+    api.train(tmp_path, tmp_path / "run", recipes=["cpu"], settings=["train.steps=3"])
+    assert orders[0] == orders[1]
+    assert (orders[0].request.recipes, orders[0].request.settings) == (("cpu",), {"train": {"steps": 3}})
+
+
 @pytest.mark.slow
 def test_predict_and_evaluate(finished: Outcome, phantoms: Path, tmp_path: Path) -> None:
     image = phantoms / "imagesTr" / "patient005_frame01_0000.nii.gz"

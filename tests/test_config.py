@@ -1,6 +1,6 @@
 import pytest
 
-from fewmask.config import Config, Train, merge, nearest, parse_assignments, validated
+from fewmask.config import Config, Train, load_recipe, merge, nearest, parse_assignments, validated
 from fewmask.errors import SettingsError
 from fewmask.types import StrongView, WeakView
 
@@ -75,11 +75,19 @@ def test_ranges_are_ordered_and_bounded(view, values, message):
     assert str(error.value) == message
 
 
+def test_a_recipe_that_is_no_text(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: not UTF-8 text; save it as UTF-8"):
+        load_recipe(str(tmp_path / "mine.yaml"))
+
+
 def test_later_layers_win_and_say_so():
     values, sources = merge([("one", {"a": {"x": 1, "y": 2}}), ("two", {"a": {"y": 3}, "b": 4})])
     assert values == {"a": {"x": 1, "y": 3}, "b": 4}
     assert sources == {"a.x": "one", "a.y": "two", "b": "two"}
 
 
-def test_with_nothing_near_all_are_named():
+def test_with_nothing_near_all_are_named_up_to_a_dozen():
     assert nearest("zzz", ["b", "a"]) == "; known: a, b"
+    names = [f"{number:03}" for number in range(200)]
+    assert nearest("zzz", names) == f"; known: {', '.join(names[:12])} and 188 more"

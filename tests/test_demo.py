@@ -42,3 +42,13 @@ def test_demo(tmp_path: Path, tiny: dict, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_budget_of_both_methods_is_the_same() -> None:
     assert demo.METHODS == ("supervised", "fixmatch")
     assert demo.SETTINGS["train"]["steps"] <= 1000
+
+
+def test_the_next_commands_can_be_pasted() -> None:
+    run = demo.Run(Path("my demo/fixmatch"))
+    summaries = {"fixmatch": {"cases": 4}}
+    text = demo.Demonstration(
+        data=Path("my demo/data"), runs={"fixmatch": run}, summaries=summaries, report=Path("x")
+    ).text()
+    assert "fewmask run 'my demo/data' --labelled 1" in text
+    assert "fewmask predict 'my demo/fixmatch' YOUR_IMAGE" in text

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from fewmask import listing
 from fewmask.data.catalogue import Catalogue
+from fewmask.job import Outcome
+from fewmask.runs import Run
 from fewmask.types import Case, LabelSet, Split
 
 
@@ -71,3 +73,9 @@ def test_summary_with_and_without_intervals() -> None:
     assert lines[1].split(maxsplit=1)[1].startswith("0.812 [0.700, 0.900]")
     assert lines[2].split() == ["lesion", "0.500", "-"]
     assert lines[3] == "3 cases, split test, 2 missed"
+
+
+def test_the_next_command_can_be_pasted() -> None:
+    run = Run(Path("ü 1"))
+    outcome = Outcome(run=run, predictions=(), summaries={}, report=run.report)
+    assert "fewmask predict 'ü 1' IMAGES --out DIR" in listing.outcome_text(outcome)

@@ -91,6 +91,13 @@ def test_a_method_recipe_of_ones_own_stacks_on_the_shipped_one(tmp_path: Path) -
     assert resolved.config.recipes == ("fixmatch", str(path))
 
 
+def test_a_method_recipe_that_names_none_is_told_how(tmp_path: Path) -> None:
+    path = tmp_path / "slow.yaml"
+    path.write_text("about: {kind: method, summary: slow}\nall: {train: {steps: 3}}\n")
+    with pytest.raises(SettingsError, match=r"slow\.yaml names no method; add  all: \{method: \{name: fixmatch\}\}"):
+        resolve(Request(recipes=(str(path),)))
+
+
 def test_a_tier_recipe_replaces_the_machines(tmp_path: Path) -> None:
     path = tmp_path / "workstation.yaml"
     path.write_text("about: {kind: tier, summary: mine}\n2d: {plan: {size: [128, 128]}}\n")

@@ -44,8 +44,8 @@ def run(
     val: str | int | None = None,
     test: str | int | None = None,
     split: StrPath | None = None,
-    recipes: Sequence[str] = (),
-    settings: Mapping[str, Any] | Sequence[str] = (),
+    recipes: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | str | Sequence[str] = (),
     cache: StrPath | None = None,
     layout: str | None = None,
     device: str = "auto",
@@ -54,9 +54,23 @@ def run(
     """The whole job: masks for every case that is not labelled, a model, metrics and a report in `out`.
 
     labelled: how many patients (3, "10%") or a file that lists cases; None: every case with a mask.  settings: nested
-    values or `key=value` texts.  The same call continues where an earlier one stopped.
+    values or `key=value` texts, or one.  The same call continues where an earlier one stopped.
     """
-    order = _order(data, method, labelled, exemplar, val, test, split, recipes, settings, cache, layout, device, quiet)
+    order = _order(
+        data,
+        method=method,
+        labelled=labelled,
+        exemplar=exemplar,
+        val=val,
+        test=test,
+        split=split,
+        recipes=recipes,
+        settings=settings,
+        cache=cache,
+        layout=layout,
+        device=device,
+        quiet=quiet,
+    )
     return job.run(order, Path(out))
 
 
@@ -70,8 +84,8 @@ def train(
     val: str | int | None = None,
     test: str | int | None = None,
     split: StrPath | None = None,
-    recipes: Sequence[str] = (),
-    settings: Mapping[str, Any] | Sequence[str] = (),
+    recipes: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | str | Sequence[str] = (),
     cache: StrPath | None = None,
     layout: str | None = None,
     device: str = "auto",
@@ -82,7 +96,21 @@ def train(
 
     The same call continues where an earlier one stopped; resume: there must have been one.
     """
-    order = _order(data, method, labelled, exemplar, val, test, split, recipes, settings, cache, layout, device, quiet)
+    order = _order(
+        data,
+        method=method,
+        labelled=labelled,
+        exemplar=exemplar,
+        val=val,
+        test=test,
+        split=split,
+        recipes=recipes,
+        settings=settings,
+        cache=cache,
+        layout=layout,
+        device=device,
+        quiet=quiet,
+    )
     return job.train(order, Path(out), resume)
 
 
@@ -142,23 +170,27 @@ def evaluate(
 
 def _order(
     data: StrPath,
+    *,
     method: str | None,
     labelled: str | int | None,
     exemplar: str | None,
     val: str | int | None,
     test: str | int | None,
     split: StrPath | None,
-    recipes: Sequence[str],
-    settings: Mapping[str, Any] | Sequence[str],
+    recipes: str | Sequence[str],
+    settings: Mapping[str, Any] | str | Sequence[str],
     cache: StrPath | None,
     layout: str | None,
     device: str,
     quiet: bool,
 ) -> Order:
-    nested = settings if isinstance(settings, Mapping) else config.parse_assignments(settings)
+    assignments = [settings] if isinstance(settings, str) else settings
+    nested = assignments if isinstance(assignments, Mapping) else config.parse_assignments(assignments)
     return Order(
         data=Path(data),
-        request=Request(method=method, recipes=tuple(recipes), settings=nested),
+        request=Request(
+            method=method, recipes=(recipes,) if isinstance(recipes, str) else tuple(recipes), settings=nested
+        ),
         labelled=_text(labelled),
         exemplar=exemplar,
         val=_text(val),

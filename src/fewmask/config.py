@@ -187,13 +187,18 @@ def _siblings(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
+SHOWN = 12
+"""Names that a message lists at most: a data set has thousands of cases."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' or '; known: A, B, C', to close an error message about an unknown name."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(known)}" if known else ""
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"; known: {', '.join(known[:SHOWN])}{more}" if known else ""
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -284,7 +289,10 @@ def load_recipe(name: str) -> Recipe:
         path = Path(name)
         if not path.is_file():
             raise SettingsError(f"recipe {name}: no such file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise SettingsError(f"recipe {name}: not UTF-8 text; save it as UTF-8") from None
     elif name in recipe_names():
         text = (files("fewmask") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     else:

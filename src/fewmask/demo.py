@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,7 @@ class Demonstration:
             for method, summary in self.summaries.items()
         ]
         tested = next(iter(self.summaries.values()))["cases"]
+        data, run = (shlex.quote(str(path)) for path in (self.data, self.runs[METHODS[-1]].root))
         return "\n".join(
             [
                 f"{LABELLED} of {PATIENTS} patients labelled; {tested} test volumes that no run has seen:",
@@ -60,9 +62,9 @@ class Demonstration:
                 f"masks   {self.runs[METHODS[-1]].predictions}",
                 "",
                 "next",
-                f"  fewmask run {self.data} --labelled 1 --test {TEST} --out demo-one     # one labelled patient",
+                f"  fewmask run {data} --labelled 1 --test {TEST} --out demo-one     # one labelled patient",
                 "  fewmask run YOUR_FOLDER --out my-run                 # your images, a few of them with masks",
-                f"  fewmask predict {self.runs[METHODS[-1]].root} YOUR_IMAGE.nii.gz --out masks",
+                f"  fewmask predict {run} YOUR_IMAGE.nii.gz --out masks",
             ]
         )
 

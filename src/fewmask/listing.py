@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def outcome_text(outcome: Outcome) -> str:
         parts = ["No case outside training has a mask, so nothing could be measured.\n"]
     run = outcome.run
     ends = [("masks", f"{run.predictions}  ({len(outcome.predictions)} cases)"), ("model", run.model)]
-    ends += [("report", outcome.report), ("next", f"fewmask predict {run.root} IMAGES --out DIR")]
+    ends += [("report", outcome.report), ("next", f"fewmask predict {shlex.quote(str(run.root))} IMAGES --out DIR")]
     return "\n".join(parts) + "\n" + "\n".join(f"{name:<7} {value}" for name, value in ends)
 
 

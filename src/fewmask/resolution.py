@@ -139,7 +139,11 @@ def asked_method(request: Request) -> str | None:
     named = [request.method, wanted.get("method", {}).get("name")]
     for recipe in map(config.load_recipe, request.recipes):
         section = _with_method_section(f"recipe {recipe.name}", recipe.all).get("method", {})
-        named.append(section.get("name", recipe.name if recipe.about.kind == "method" else None))
+        if recipe.about.kind == "method" and "name" not in section:
+            raise SettingsError(
+                f"recipe {recipe.name} names no method; add  all: {{method: {{name: {DEFAULT_METHOD}}}}}"
+            )
+        named.append(section.get("name"))
     names = dict.fromkeys(name for name in named if name is not None)
     if len(names) > 1:
         raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")

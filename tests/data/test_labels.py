@@ -126,3 +126,11 @@ def test_values_are_those_of_unique() -> None:
 def test_an_image_in_place_of_a_mask_does_not_fill_the_memory() -> None:
     noise = np.linspace(0, 1, 3 * MAX_KEPT).reshape(3, -1, 1)
     assert len(values_of(noise)) == MAX_KEPT
+
+
+def test_nan_is_one_value() -> None:
+    mask = np.array([[[0, np.nan]], [[1, np.nan]]], np.float32)
+    values = values_of(mask)
+    assert len(values) == 3
+    with pytest.raises(DataError, match=r"mask values [^,]*, [^,]*, [^,]* are not whole numbers"):
+        resolve_labels({Path("a.nii"): values, Path("b.nii"): values_of(mask)})

@@ -189,9 +189,15 @@ def test_labelled_slices_are_never_made_val(tmp_path) -> None:
     assert (len(split.labelled), split.val) == (3, ())
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "0%", "150%", "-5%", "2.5", "three", "no/such.txt", "p9"])
+@pytest.mark.parametrize("text", ["0", "-1", "0%", "150%", "-5%", "2.5", "three", "p9"])
 def test_amounts_that_cannot_be_meant(text: str) -> None:
     with pytest.raises(SettingsError, match=rf"--labelled {text}: "):
+        make_split(catalogue_of(4), text)
+
+
+@pytest.mark.parametrize("text", ["none.txt", "no/such", "split.json"])
+def test_a_list_that_is_not_there(text: str) -> None:
+    with pytest.raises(DataError, match=rf"--labelled {text}: no such file; check the path"):
         make_split(catalogue_of(4), text)
 
 
@@ -204,8 +210,10 @@ def test_more_than_there_are() -> None:
         make_split(published(10, 2), "6", val="3")
     with pytest.raises(DataError, match="--val 9: only 8 patients"):
         make_split(published(10, 2), "1", val="9")
-    with pytest.raises(DataError, match="every patient with a mask is in val or test"):
+    with pytest.raises(DataError, match=r"--val 3: .* and one is needed to learn from; ask for at most 2, or draw"):
         make_split(catalogue_of(3, unmasked=2), None, val="3")
+    with pytest.raises(DataError, match=r"--test 2: .* ask for at most 1, or draw"):
+        make_split(catalogue_of(4), None, val="2", test="2")
 
 
 def test_no_mask_at_all() -> None:

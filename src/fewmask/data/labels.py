@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def values_of(mask: np.ndarray) -> tuple[float, ...]:
         if mask.dtype.kind in "bu" and mask.dtype.itemsize == 1:
             found.update(np.flatnonzero(np.bincount(layer.view(np.uint8), minlength=256)).tolist())
         else:
-            found.update(np.unique(layer).tolist())
+            # NaN differs from itself: of one object the set keeps one
+            found.update(math.nan if value != value else value for value in np.unique(layer).tolist())
         if len(found) > MAX_KEPT:
             break
     return tuple(sorted(int(value) if float(value).is_integer() else value for value in found))[:MAX_KEPT]

@@ -51,6 +51,8 @@ def read_request(text: str | Exemplar | None, role: str, catalogue: Catalogue) -
         return Request(str(path), names=_cases(names, role, catalogue, str(path))) if names else None
     if _known(text, catalogue) is not None:
         return Request(text, names=_cases([text], role, catalogue, f"--{role}"))
+    if path.suffix.lower() in (".txt", ".json", ".list", ".lst", ".csv") or path.parent != Path("."):
+        raise DataError(f"--{role} {text}: no such file; check the path")
     raise SettingsError(f"--{role} {text}: neither a number, a percentage, a file, a case nor a patient")
 
 

@@ -73,7 +73,8 @@ def choose_split(
         request = requests[role]
         if role not in roles and request is not None:
             listed = _patients(lists[role], catalogue)
-            groups = _ends(listed or pool, request, role, total, catalogue)
+            spared = 0 if listed or "labelled" in roles else 1
+            groups = _ends(listed or pool, request, role, total, catalogue, spared)
             pool = [group for group in pool if group not in groups]
             roles[role] = _masked(groups, catalogue)
             why[role] = "of the data set's list" if listed else f"last of {_order_name(lists, seed)}"
@@ -212,18 +213,25 @@ def _order_name(lists: Mapping[str, tuple[str, ...]], seed: int) -> str:
     return "the data set's list" if lists["train"] or lists["labelled"] else f"an order drawn from seed {seed}"
 
 
-def _ends(groups: Sequence[str], request: Request | None, role: str, total: int, catalogue: Catalogue) -> list[str]:
-    """As many groups as asked (None: all), from the start for labelled, from the end for val and test."""
+def _ends(
+    groups: Sequence[str], request: Request | None, role: str, total: int, catalogue: Catalogue, spared: int = 0
+) -> list[str]:
+    """As many groups as asked (None: all), from the start for labelled, from the end for val and test.
+
+    spared: groups that must be left, to learn from.
+    """
     if not groups and role == "labelled":
         raise DataError(f"{catalogue.name}: every patient with a mask is in val or test; leave some for training")
     count = len(groups)
     if request is not None:
         share = max(1, round((request.share or 0) * total)) if request.share else 0
         count = share if request.count is None else request.count
-    if count > len(groups):
+    most = max(0, len(groups) - spared)
+    if count > most:
+        learn = ", and one is needed to learn from" if spared else ""
         raise DataError(
             f"--{role} {request.source if request else count}: only {len(groups)} patients with masks to choose from "
-            f"in {catalogue.name}; ask for at most {len(groups)}, or draw more masks"
+            f"in {catalogue.name}{learn}; ask for at most {most}, or draw more masks"
         )
     return list(groups[:count] if role == "labelled" else groups[len(groups) - count :])
 

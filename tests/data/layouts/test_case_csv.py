@@ -2,7 +2,10 @@
 
 import io
 
-from fewmask.data.layouts.case_csv import read_cases, write_cases
+import pytest
+
+from fewmask.data.layouts.case_csv import read_cases, read_table, write_cases
+from fewmask.errors import DataError
 
 
 def test_round_trip(files) -> None:
@@ -29,3 +32,22 @@ def test_absolute_paths(files) -> None:
     image = files.image("a.png")
     (case,) = read_cases(files.text("elsewhere/cases.csv", f"images\n{image}\n"))
     assert case.images == (image,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("images,label,label\na.png,,\n", "two columns are called 'label'; remove or rename one"),
+        ("images\n" + "x" * 200_000 + "\n", r"no CSV table \(field larger than field limit .*; save it as CSV UTF-8"),
+    ],
+)
+def test_what_is_no_table(files, text: str, message: str) -> None:
+    files.image("a.png")
+    with pytest.raises(DataError, match=message):
+        read_cases(files.text("cases.csv", text))
+
+
+def test_rows_of_other_lengths(files) -> None:
+    files.image("a.png")
+    columns, rows = read_table(files.text("cases.csv", "images,site\na.png\nb.png,x,more\n"))
+    assert (columns, rows) == (["images", "site"], [{"images": "a.png", "site": ""}, {"images": "b.png", "site": "x"}])

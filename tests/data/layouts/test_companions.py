@@ -40,6 +40,8 @@ def test_patients_csv(files) -> None:
         ("name,age\na,3\n", "expected columns image, patient; found name, age"),
         ("image,patient\na,\n", "no patient for 'a'"),
         ("image,patient\na,1\na.png,2\n", "has patients 1 and 2"),
+        ("image,patient,image\na,1,b\n", "two columns are called 'image'"),
+        ("image,patient\n" + "x" * 200_000 + ",1\n", "no CSV table"),
         ("image,patient\nx,1\n", r"no name is an image here \(first: x\)"),
     ],
 )
@@ -97,6 +99,7 @@ def test_dataset_yaml(files) -> None:
         ("labels: {a: x}", "labels a: 'x' is no whole number"),
         ("ignore: void", "ignore: 'void' is no whole number"),
         ("lists: {tests: [a]}", "unknown role 'tests'; did you mean 'test'?"),
+        ("layout: [1, 2]", r"layout: \[1, 2\] is no name; write one, or leave it out"),
         ("a: [", "not valid YAML"),
         ("just text", "expected keys name"),
     ],

@@ -62,3 +62,9 @@ def test_an_entry_without_image(files) -> None:
     files.image("imagesTr/a.nii.gz")
     with pytest.raises(DataError, match="an entry of 'training' names no image"):
         read(files, training=["imagesTr/a.nii.gz", {"label": "x"}])
+
+
+def test_a_section_that_is_no_list(files) -> None:
+    files.image("imagesTr/a.nii.gz")
+    with pytest.raises(DataError, match=r"dataset.json: 'test' is 5; write a list of cases"):
+        read(files, training=[{"image": "imagesTr/a.nii.gz"}], test=5)

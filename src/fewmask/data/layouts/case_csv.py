@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -25,13 +26,7 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     row without images, on an image that is not there, and on two rows of one case.  Masks are not looked for: after
     `split` those of unlabelled cases may be gone.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    columns, rows = read_table(path)
     for column in columns:
         if column not in COLUMNS:
             raise DataError(f"{path}: unknown column '{column}'{nearest(column, COLUMNS)}")
@@ -40,6 +35,26 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     if not rows:
         raise DataError(f"{path}: no cases; write one row a case")
     return in_order(_case(row, f"{path} line {number}", path.parent) for number, row in enumerate(rows, start=2))
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a CSV file and its rows, all without the spaces around them; an absent value is "".
+
+    DataError where it is no table, or has two columns of one name.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restval="")
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            twice = next((column for column, times in Counter(columns).items() if times > 1), None)
+            if twice is not None:
+                raise DataError(f"{path}: two columns are called '{twice}'; remove or rename one")
+            rows = [{key.strip(): value.strip() for key, value in row.items() if key is not None} for row in reader]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: no CSV table ({error}); save it as CSV UTF-8") from None
+    return columns, rows
 
 
 def write_cases(cases: Iterable[Case], stream: TextIO, folder: Path) -> None:
@@ -55,8 +70,7 @@ def write_cases(cases: Iterable[Case], stream: TextIO, folder: Path) -> None:
         writer.writerow([case.id, case.patient, ";".join(images), label, case.site])
 
 
-def _case(row: dict[str, str | None], where: str, folder: Path) -> Case:
-    values = {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)}
+def _case(values: dict[str, str], where: str, folder: Path) -> Case:
     images = tuple(_path(text.strip(), folder) for text in values.get("images", "").split(";") if text.strip())
     if not images:
         raise DataError(f"{where}: no images; write the path of the image file")

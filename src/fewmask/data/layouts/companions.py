@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import unicodedata
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import yaml
 
 from fewmask.config import nearest
 from fewmask.data.formats import stem
+from fewmask.data.layouts.case_csv import read_table
 from fewmask.data.layouts.found import ONE_PATIENT, Found, some
 from fewmask.errors import DataError
 from fewmask.runs import REQUEST
@@ -45,6 +45,8 @@ def read_dataset_yaml(path: Path) -> dict[str, Any]:
     for key in content:
         if key not in DATASET_KEYS:
             raise DataError(f"{path}: unknown key '{key}'{nearest(str(key), DATASET_KEYS)}")
+    if not isinstance(content.get("layout") or "", str):
+        raise DataError(f"{path}: layout: {content['layout']!r} is no name; write one, or leave it out")
     if content.get("labels") is not None:
         labels = _labels(content["labels"], path)
         if "ignore" in labels:
@@ -62,7 +64,7 @@ def read_dataset_yaml(path: Path) -> dict[str, Any]:
 def _labels(labels: Any, path: Path) -> dict[str, int]:
     """`{name: value}`, `{value: name}` or `[name, ...]` -> name -> value."""
     if isinstance(labels, list):
-        labels = {name: value for value, name in enumerate(labels)}
+        labels = {str(name): value for value, name in enumerate(labels)}
     if not isinstance(labels, dict) or not labels:
         raise DataError(f"{path}: 'labels' must map names to values, for example {{background: 0, organ: 1}}")
     if all(isinstance(key, int) and isinstance(value, str) for key, value in labels.items()):
@@ -89,13 +91,9 @@ def _with_patients(found: Found, path: Path) -> Found:
     """Patients from patients.csv: columns image (or case) and patient."""
     if not path.is_file():
         return found
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in reader]
-            columns = [column.strip().lower() for column in reader.fieldnames or ()]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text; save it as CSV UTF-8") from None
+    columns, table = read_table(path)
+    columns = [column.lower() for column in columns]
+    rows = [{key.lower(): value for key, value in row.items()} for row in table]
     key = next((column for column in PATIENT_COLUMNS if column in columns), None)
     if key is None or "patient" not in columns:
         raise DataError(f"{path}: expected columns image, patient; found {', '.join(columns) or 'none'}")
@@ -103,7 +101,7 @@ def _with_patients(found: Found, path: Path) -> Found:
     patients: dict[str, str] = {}
     unknown: list[str] = []
     for row in rows:
-        image, patient = unicodedata.normalize("NFC", row[key] or "").strip(), (row["patient"] or "").strip()
+        image, patient = unicodedata.normalize("NFC", row[key]), row["patient"]
         case = names.get(image) or names.get(stem(Path(image)))
         if not patient:
             raise DataError(f"{path}: no patient for '{image}'; write one")

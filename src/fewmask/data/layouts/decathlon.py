@@ -34,7 +34,12 @@ def read(folder: Path) -> Found:
     cases: list[Case] = []
     lists: dict[str, tuple[str, ...]] = {}
     for section, role in SECTIONS.items():
-        listed = [_case(entry, section, folder) for entry in content.get(section) or ()]
+        entries = content.get(section) or []
+        if not isinstance(entries, list):
+            raise DataError(
+                f"{folder / 'dataset.json'}: '{section}' is {entries!r}; write a list of cases, or leave it out"
+            )
+        listed = [_case(entry, section, folder) for entry in entries]
         absent = [case.id for case in listed if case.label is None and not all(path.is_file() for path in case.images)]
         if absent:
             findings = (*findings, f"{len(absent)} images of '{section}' are not there: {some(absent)}")
