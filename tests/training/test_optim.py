@@ -6,7 +6,8 @@ from torch import nn
 
 from fewmask.config import Optimiser, Train
 from fewmask.errors import SettingsError
-from fewmask.training.optim import build_optimisers, learning_rate, settings_of
+from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rates, settings_of
+from fewmask.types import Clock
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,18 @@ def test_every_step_trains_and_none_at_more_than_the_highest_rate(total):
 
 def test_a_stage_may_have_its_own_schedule():
     assert learning_rate(Optimiser(lr=1.0, warmup=0), 90, 100, "constant") == 1.0
+
+
+def test_rates_are_set_group_by_group_and_a_stage_counts_its_own_steps():
+    train = Train(optimiser=Optimiser(lr=1.0, warmup=0), optimisers={"b": Optimiser(lr=2.0, warmup=0)})
+    optimisers = build_optimisers({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}, train)
+    clock = Clock(step=75, total=100, stage="", stage_step=5, stage_total=10, generator=torch.Generator())
+    found = {}
+    for schedule in (None, "poly"):
+        set_learning_rates(optimisers, train, clock, schedule)
+        found[schedule] = [optimiser.param_groups[0]["lr"] for optimiser in optimisers.values()]
+    late = 0.5 * (1 + math.cos(0.75 * math.pi))
+    assert found == {None: pytest.approx([late, 2 * late]), "poly": pytest.approx([0.5**0.9, 2 * 0.5**0.9])}
 
 
 def test_groups_have_their_own_settings():

@@ -10,6 +10,7 @@ from torch import nn
 
 from fewmask.config import Optimiser, Train, nearest
 from fewmask.errors import SettingsError
+from fewmask.types import Clock
 
 
 def build_optimisers(groups: Mapping[str, nn.Module], train: Train) -> dict[str, torch.optim.Optimizer]:
@@ -56,6 +57,12 @@ def learning_rate(settings: Optimiser, step: int, total: int, schedule: str | No
     return settings.lr * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+def set_learning_rates(
+    optimisers: Mapping[str, torch.optim.Optimizer], train: Train, clock: Clock, schedule: str | None
+) -> None:
+    """Each group's rate for this step; a stage with a `schedule` of its own counts its own steps."""
+    step, total = (clock.stage_step, clock.stage_total) if schedule else (clock.step, clock.total)
+    for name, optimiser in optimisers.items():
+        rate = learning_rate(settings_of(name, train), step, total, schedule)
+        for group in optimiser.param_groups:
+            group["lr"] = rate

@@ -30,7 +30,7 @@ from fewmask.training.checkpoint import Progress, load_state, save_state
 from fewmask.training.export import export
 from fewmask.training.journal import Journal, note
 from fewmask.training.machine import autocast, choose_threads
-from fewmask.training.optim import build_optimisers, learning_rate, set_learning_rate, settings_of
+from fewmask.training.optim import build_optimisers, set_learning_rates
 from fewmask.training.signals import listening
 from fewmask.training.stages import Span, spans
 from fewmask.training.validation import Validation
@@ -183,8 +183,8 @@ class _Trainer:
         """Let the method write its bank of pseudo-labels unless it is there."""
         bank = self._bank(span)
         if distributed.rank() == 0 and not bank.exists():
-            seed = derive(self.seed, "relabel", span.number)
-            write_bank(self.method, self.source, bank, self._clock(span), self.device, seed)
+            clock, seed = self._clock(span), derive(self.seed, "relabel", span.number)
+            write_bank(self.method, self.source, bank, clock, self.device, seed)
         distributed.barrier()
 
     # one step
@@ -203,11 +203,7 @@ class _Trainer:
 
     def _step(self, span: Span, batch: Batch) -> None:
         clock = self._clock(span)
-        schedule = span.stage.schedule
-        step, total = (clock.stage_step, clock.stage_total) if schedule else (clock.step, clock.total)
-        for name, optimiser in self.optimisers.items():
-            settings = settings_of(name, self.config.train)
-            set_learning_rate(optimiser, learning_rate(settings, step, total, schedule))
+        set_learning_rates(self.optimisers, self.config.train, clock, span.stage.schedule)
         # dropout draws from the global generator: seeded per step, a resumed run repeats it
         torch.manual_seed(derive(self.seed, "dropout", self.progress.step, distributed.rank()))
         updates = self.method.step(batch.to(self.device), clock)
