@@ -59,6 +59,15 @@ def test_the_same_order_reads_what_is_there(order: Order, tmp_path: Path, monkey
     assert again.catalogue.cases == first.catalogue.cases
 
 
+def test_a_run_may_be_moved(order: Order, tmp_path: Path) -> None:
+    first = make_ready(order, open_run(tmp_path / "run"))
+    (tmp_path / "deeper").mkdir()
+    moved = (tmp_path / "run").rename(tmp_path / "deeper" / "run")
+    again = make_ready(order, Run(moved))
+    assert again.catalogue.cases == first.catalogue.cases
+    assert again.cache.root.is_relative_to(moved)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from fewmask import runs
 from fewmask.errors import OutOfMemory, SettingsError
-from fewmask.runs import Run, append_log, atomic_write, read_log, record_environment, truncate_log, writing
+from fewmask.runs import COMMAND, Run, append_log, atomic_write, read_log, record_environment, truncate_log, writing
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -82,4 +83,18 @@ def test_the_environment_is_recorded(tmp_path):
     record_environment(run, "cpu")
     found = json.loads(run.environment.read_text())
     assert found["device"] == "cpu" and found["torch"] and found["python"]
-    assert found["command"][0] == "fewmask"
+    assert found["command"] is None, "called from Python, whatever sys.argv says"
+    token = COMMAND.set(["fewmask", "train", "a b"])
+    record_environment(run, "cpu")
+    COMMAND.reset(token)
+    assert json.loads(run.environment.read_text())["command"] == ["fewmask", "train", "a b"]
+
+
+def test_the_commit_is_that_of_fewmask_alone(tmp_path, monkeypatch):
+    """A copy in another's repository, as in a virtual environment inside a project, has no commit."""
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=tmp_path, check=True)
+    (tmp_path / "site-packages").mkdir()
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "site-packages" / "runs.py"))
+    record_environment(Run(tmp_path / "run"), "cpu")
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["git_commit"] is None

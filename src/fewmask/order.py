@@ -112,7 +112,7 @@ def make_ready(order: Order, run: Run) -> Ready:
     if not (run.root / REQUEST).exists():
         atomic_write(run.root / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
     if not (run.catalogue / "dataset.yaml").exists():
-        write_catalogue(catalogue, run.catalogue)
+        write_catalogue(catalogue, run.catalogue, absolute=True)  # a run is moved without its data
     if not run.split.exists():
         write_split(split, run.split)
     if not run.config.exists():

@@ -8,10 +8,10 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -184,6 +184,10 @@ def truncate_log(path: Path, step: int) -> None:
     atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
+COMMAND: ContextVar[list[str] | None] = ContextVar("command", default=None)
+"""The words of the command line that is being carried out; None where fewmask is called from Python."""
+
+
 def record_environment(run: Run, device: str) -> None:
     """environment.json: versions, device, git commit and command, so that a number can be traced."""
     entry = {
@@ -193,7 +197,7 @@ def record_environment(run: Run, device: str) -> None:
         **{name: _version(name) for name in ("torch", "monai", "numpy", "scipy", "nibabel", "h5py")},
         "device": device,
         "git_commit": _git_commit(),
-        "command": ["fewmask", *sys.argv[1:]],
+        "command": COMMAND.get(),
     }
     atomic_write(run.environment, json.dumps(entry, indent=2) + "\n")
 
@@ -206,9 +210,15 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the source tree if fewmask runs from one; `+` marks uncommitted changes."""
+    """The commit of the source tree if fewmask runs from one; `+` marks uncommitted changes.
+
+    An installed fewmask may lie in someone else's repository, which does not know this file.
+    """
     tree = Path(__file__).parent
     try:
+        known = ["git", "ls-files", "--error-unmatch", Path(__file__).name]
+        if subprocess.run(known, cwd=tree, capture_output=True, timeout=10).returncode != 0:
+            return None
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tree, capture_output=True, text=True, timeout=10)
         changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=tree, capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -28,6 +28,8 @@ def test_run_prints_the_table_and_where_things_are(fewmask, phantoms: Path, tiny
     again = fewmask(*words, "--out", tmp_path / "run", "--quiet", "--json")
     assert (again[0], again[2]) == (0, "")
     assert json.loads(again[1])["summaries"]["val"]["cases"] == 1
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["command"] == ["fewmask", *map(str, words), "--out", str(tmp_path / "run")]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from fewmask import failure
 from fewmask.cli.jobs import demo, run, train
 from fewmask.cli.listings import config, doctor, methods
 from fewmask.cli.stages import evaluate, predict, prepare, report, scan, split
+from fewmask.runs import COMMAND
 
 COMMANDS = (run, demo, scan, split, prepare, train, predict, evaluate, report, methods, config, doctor)
 """In the order of `fewmask --help`."""
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     before = signal.signal(signal.SIGTERM, _interrupt)
+    command = COMMAND.set(["fewmask", *words])
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="fewmask")
     except SystemExit as ended:
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         typer.echo(message, err=True)
         raise SystemExit(status) from None
     finally:
+        COMMAND.reset(command)
         signal.signal(signal.SIGTERM, before)
     raise SystemExit(0)
 

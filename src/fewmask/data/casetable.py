@@ -53,8 +53,11 @@ class Catalogue:
         return {patient: tuple(cases) for patient, cases in groups.items()}
 
 
-def write_catalogue(catalogue: Catalogue, folder: Path) -> None:
-    """dataset.yaml and cases.csv in `folder`, each whole or not at all; paths relative to it where possible."""
+def write_catalogue(catalogue: Catalogue, folder: Path, absolute: bool = False) -> None:
+    """dataset.yaml and cases.csv in `folder`, each whole or not at all.
+
+    Paths are relative to it where possible, so that it may move with the data; absolute: so that it may move alone.
+    """
     content = {
         "name": catalogue.name,
         "channels": list(catalogue.channels),
@@ -66,7 +69,7 @@ def write_catalogue(catalogue: Catalogue, folder: Path) -> None:
         "findings": list(catalogue.findings),
     }
     table = io.StringIO()
-    write_cases(catalogue.cases, table, folder)
+    write_cases(catalogue.cases, table, None if absolute else folder)
     atomic_write(folder / CASES, table.getvalue())
     atomic_write(folder / DATASET, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 

@@ -57,8 +57,8 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return columns, rows
 
 
-def write_cases(cases: Iterable[Case], stream: TextIO, folder: Path) -> None:
-    """The rows of cases.csv, with paths relative to `folder`, where the file will lie."""
+def write_cases(cases: Iterable[Case], stream: TextIO, folder: Path | None) -> None:
+    """The rows of cases.csv, with paths relative to `folder`, where the file will lie; None: absolute ones."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for case in cases:
@@ -93,8 +93,10 @@ def _path(text: str, folder: Path) -> Path:
     return Path(os.path.normpath(folder / text))
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """`path` as seen from `folder`; absolute where there is no way between them (another drive)."""
+def _relative(path: Path, folder: Path | None) -> str:
+    """`path` as seen from `folder`; absolute where that is None, or there is no way between them (another drive)."""
+    if folder is None:
+        return path.absolute().as_posix()
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:
