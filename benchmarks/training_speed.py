@@ -22,7 +22,7 @@ from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import open_catalogue
 from fewmask.data.phantom import write_phantoms
 from fewmask.data.prepare import prepare
-from fewmask.data.splits import make_split
+from fewmask.data.splits import choose_split
 from fewmask.losses import dice_ce
 from fewmask.nets import build_segmenter
 from fewmask.resolution import Request, resolve
@@ -53,7 +53,7 @@ def bare(steps: int) -> float:
 def product(folder: Path, steps: int, attempt: int) -> float:
     """Seconds a step of `fewmask train`, from its own log, after the same warm-up."""
     catalogue = open_catalogue(folder / "data", quiet=True)
-    split = make_split(catalogue, "3")
+    split = choose_split(catalogue, "3")[0]
     settings = {"train": {"steps": WARM_UP + steps, "threads": 1, "workers": 1, "validations": 0}}
     resolved = resolve(Request(method="supervised", settings=settings), "cpu", 2).config
     plan = config.Plan(tier="cpu", dims=2, size=(96, 96), intensity="zscore", flip=(0, 1))

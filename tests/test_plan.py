@@ -292,10 +292,10 @@ def test_a_slice_that_is_not_there_is_named(tmp_path: Path, dims: int) -> None:
 )
 def test_real_data(real_data: Path, name: str, dims: int, flip: tuple[int, ...]) -> None:
     from fewmask.data.catalogue import open_catalogue
-    from fewmask.data.splits import make_split
+    from fewmask.data.splits import choose_split
 
     catalogue = open_catalogue(real_data / name, quiet=True)
-    split = make_split(catalogue, None if name == "cxr_devices" else "4")
+    split = choose_split(catalogue, None if name == "cxr_devices" else "4")[0]
     rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
     result = plan.make_plan(catalogue, split, rank, config.Plan(size=(32, 48, 32)[-rank.dims :]))
     assert (result.settings.dims, result.settings.flip) == (dims, flip)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fewmask.types import Batch, Clock, Split, Stream, Task
+from fewmask.types import ROLES, Batch, Clock, Split, Stream, Task
 
 
 def test_the_rank_is_the_length_of_the_patch():
@@ -13,6 +13,16 @@ def test_the_rank_is_the_length_of_the_patch():
 def test_labelled_entries_are_cases_or_slices():
     split = Split(labelled=("whole", "part:3", "part:1", "name:with:2"))
     assert split.labelled_slices == {"whole": None, "part": (3, 1), "name:with": (2,)}
+
+
+def test_the_cases_of_each_role():
+    split = Split(labelled=("a:3", "a:1", "b"), unlabelled=("a", "c"), test=("d",))
+    assert {role: split.cases(role) for role in ROLES} == {
+        "labelled": ("a", "b"),
+        "unlabelled": ("a", "c"),
+        "val": (),
+        "test": ("d",),
+    }
 
 
 def test_moving_a_batch_keeps_what_is_none():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,9 @@ from pathlib import Path
 from fewmask.data import formats
 from fewmask.data.hdf5 import UA_MT_NAME
 from fewmask.data.layouts import find_cases
+from fewmask.data.layouts.nnunet import CHANNEL
 from fewmask.errors import DataError
 from fewmask.types import Case
-
-CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
-"""nnU-Net's naming of a file a channel."""
 
 
 def input_cases(inputs: Iterable[Path], channels: Sequence[str]) -> list[Case]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewmask import config
+from fewmask.types import ROLES
 
 if TYPE_CHECKING:
     from fewmask.data.catalogue import Catalogue
     from fewmask.job import Outcome
     from fewmask.types import Split
-
-ROLES = ("labelled", "unlabelled", "val", "test")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -96,20 +95,15 @@ def catalogue_text(catalogue: Catalogue, folder: Path) -> str:
 
 def split_json(split: Split, catalogue: Catalogue) -> dict[str, Any]:
     """Cases and patients of each role."""
-    members = {role: _cases(split, role) for role in ROLES}
     return {
         role: {"cases": len(ids), "patients": len({catalogue.by_id[case].patient for case in ids})}
-        for role, ids in members.items()
+        for role, ids in ((role, split.cases(role)) for role in ROLES)
     }
 
 
 def split_text(reasons: Sequence[str], path: Path) -> str:
     """Who plays which role and why, for people."""
     return "\n".join([*reasons, f"split {path}"])
-
-
-def _cases(split: Split, role: str) -> Sequence[str]:
-    return tuple(split.labelled_slices) if role == "labelled" else getattr(split, role)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

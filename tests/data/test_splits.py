@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from fewmask.data.casetable import Catalogue
 from fewmask.data.scan import scan
-from fewmask.data.splits import check_split, choose_split, make_split, read_split, write_split
+from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.types import Case, LabelSet, Split
+
+
+def make_split(*arguments, **options) -> Split:
+    """The split without its reasons."""
+    return choose_split(*arguments, **options)[0]
 
 
 def catalogue_of(

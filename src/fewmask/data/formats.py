@@ -66,7 +66,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Channels, grid and stored type without reading voxels; raises DataError."""
+    """Channels and grid without reading voxels; raises DataError."""
     return _reader(path).read_header(path)
 
 

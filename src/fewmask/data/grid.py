@@ -67,11 +67,10 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What can be known of an image file without reading its voxels.  `dtype` is the numpy name of the stored type."""
+    """What can be known of an image file without reading its voxels."""
 
     channels: int
     grid: Grid
-    dtype: str
 
 
 def difference(first: Grid, second: Grid) -> str:

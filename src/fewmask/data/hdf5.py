@@ -12,21 +12,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fewmask.data.claims import MAX_VALUES, can_hold
 from fewmask.data.grid import Grid, Header
 from fewmask.errors import DataError
 
 UA_MT_NAME = "mri_norm2.h5"
 """UA-MT stores its volumes as (x, y, z) under this file name; everything else is (z, y, x)."""
 
-MAX_VALUES = 2**31
-DEFLATE_RATIO = 1032
-"""No deflate stream expands further; a dataset that claims to is a bomb."""
-
 
 def read_header(path: Path) -> Header:
-    """Shape and type of `image`; neither its values nor `label` are touched."""
+    """The shape of `image`; neither its values nor `label` are touched."""
     with _dataset(path, "image") as stored:
-        return Header(channels=1, grid=_grid(path, stored), dtype=stored.dtype.name)
+        return Header(channels=1, grid=_grid(path, stored))
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
@@ -80,7 +77,7 @@ def _dataset(path: Path, key: str) -> Iterator[h5py.Dataset]:
             raise DataError(f"{path}: '{key}' holds {stored.dtype}; expected numbers")
         if stored.ndim not in (2, 3) or 0 in stored.shape:
             raise DataError(f"{path}: '{key}' has shape {stored.shape}; expected (H, W) or three axes, none empty")
-        if stored.size > MAX_VALUES or stored.nbytes > DEFLATE_RATIO * stored.id.get_storage_size() + 2**20:
+        if stored.size > MAX_VALUES or not can_hold(stored.id.get_storage_size(), stored.nbytes):
             raise DataError(f"{path}: '{key}' claims shape {stored.shape}, more than the file can hold; write it again")
         yield stored
 

@@ -20,6 +20,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import array_from_file
 
+from fewmask.data.claims import MAX_VALUES, SLACK, can_hold
 from fewmask.data.grid import Grid, Header
 from fewmask.errors import DataError
 
@@ -30,13 +31,8 @@ HEADERS = {348: (nib.Nifti1Header, nib.Nifti1Image, b"n+1"), 540: (nib.Nifti2Hea
 TO_MM = {1: 1000.0, 3: 0.001}
 """Codes of metre and micrometre -> factor; the others are mm or say nothing."""
 MAX_LENGTH = 32767
-MAX_VALUES = 2**31
-DEFLATE_RATIO = 1032
-"""No deflate stream expands further."""
 MAX_EXTENSIONS = 2**26
 """Bytes between header and voxels; 64 MiB of header extensions is no honest file."""
-SLACK = 2**20
-"""Bytes that may follow the voxels."""
 SINGULAR = 1e-4
 """Volume of a voxel over the product of its sides below which an affine counts as not invertible."""
 LABEL_INTENT = 1002
@@ -51,7 +47,7 @@ def read_header(path: Path) -> Header:
     """The checked header.  A fourth (or, after a single time point, fifth) axis counts as channels."""
     raw = _checked_header(path)
     shape, channels = _shape(raw)
-    return Header(channels=channels, grid=_grid(path, raw, shape), dtype=raw.get_data_dtype().name)
+    return Header(channels=channels, grid=_grid(path, raw, shape))
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
@@ -207,7 +203,7 @@ def _check_size(path: Path, raw: RawHeader) -> None:
         if stored < needed:
             raise DataError(f"{path}: {stored} bytes where the header promises {needed}: cut short; copy it again")
         return
-    if needed > DEFLATE_RATIO * stored + SLACK:
+    if not can_hold(stored, needed):
         raise DataError(f"{path}: {stored} bytes cannot hold shape {_lengths(raw)}; the file is damaged, copy it again")
     if unpacked != needed % 2**32:  # the usual file ends with its size; others are unpacked to be sure
         with _opened(path) as stream:

@@ -30,7 +30,7 @@ def read_header(path: Path) -> Header:
     """Size and channels from the file's header."""
     with _opened(path) as picture:
         mode = _image_mode(path, picture)
-        return Header(channels=3 if mode in COLOUR else 1, grid=_grid(picture), dtype=GREY.get(mode, "uint8"))
+        return Header(channels=3 if mode in COLOUR else 1, grid=_grid(picture))
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:

@@ -21,18 +21,10 @@ from fewmask.data.split_request import Exemplar, Request, case_of, read_request
 from fewmask.errors import DataError
 from fewmask.runs import atomic_write
 from fewmask.seeding import generator
-from fewmask.types import Split
+from fewmask.types import ROLES, Split
 
-ROLES = ("labelled", "unlabelled", "val", "test")
 DECIDED = ("labelled", "val", "test")
 """Roles that are chosen; everything else is unlabelled."""
-
-
-def make_split(
-    catalogue: Catalogue, labelled: str | None, val: str | None = None, test: str | None = None, seed: int = 0
-) -> Split:
-    """The split of `choose_split`, without its reasons."""
-    return choose_split(catalogue, labelled, val, test, seed)[0]
 
 
 def choose_split(

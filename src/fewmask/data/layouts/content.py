@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.data.formats import read_mask, stem
+from fewmask.data.labels import MAX_UNNAMED
 from fewmask.errors import DataError
 
 SAMPLES = 4
-MASK_VALUES = 32
-"""A file with more different values is no mask."""
 
 
 def mask_folder(files: Sequence[Path], folder: Path) -> Path | None:
@@ -33,7 +32,7 @@ def mask_folder(files: Sequence[Path], folder: Path) -> Path | None:
         return None
     sample = shared[:: max(1, len(shared) // SAMPLES)][:SAMPLES]
     values = {top: max(_values(tops[top][name]) for name in sample) for top in tops}
-    masks = [top for top in tops if values[top] <= MASK_VALUES]
+    masks = [top for top in tops if values[top] <= MAX_UNNAMED]
     if len(masks) == 2:
         raise DataError(f"{folder}: '{first.name}' and '{second.name}' could both be masks; call one folder 'masks'")
     return masks[0] if masks else None
@@ -44,5 +43,5 @@ def _values(path: Path) -> int:
     try:
         mask, _ = read_mask(path)
     except DataError:
-        return MASK_VALUES + 1
+        return MAX_UNNAMED + 1
     return len(np.unique(mask))

@@ -15,6 +15,7 @@ from fewmask.errors import DataError
 from fewmask.types import Case
 
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+"""The name of a file a channel."""
 FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs", "imagesUn": ""}
 """Folder of images -> folder of their masks."""
 
