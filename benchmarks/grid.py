@@ -2,6 +2,7 @@
 
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --table        (only the table of what is done)
+    python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --curves FILE  (Dice on val over time, as CSV)
 
 A cell is one process of one thread; --workers 2 fills two cores.
 """
@@ -34,7 +35,7 @@ GRIDS = {
     "acdc-cpu": Grid(
         data="acdc",
         steps=3000,
-        seeds=(0, 1),
+        seeds=(0, 1, 2),
         shared=("--labelled", "3", "--val", "10"),
         cells={
             "supervised": ("--method", "supervised"),
@@ -52,7 +53,7 @@ GRIDS = {
     ),
     "planar-cpu": Grid(
         data="",
-        steps=1500,
+        steps=3000,
         seeds=(0,),
         shared=("--method", "supervised"),
         cells={
@@ -124,6 +125,46 @@ def table(name: str, out: Path) -> str:
     return "\n".join(rows)
 
 
+def summary(name: str, out: Path) -> str:
+    """One row a cell: mean and range over seeds, and the mean difference from `supervised` with the same seed."""
+    grid = GRIDS[name]
+    dice = {
+        cell: {seed: found for seed in grid.seeds if (found := _dice(folder_of(out, name, cell, seed))) is not None}
+        for cell in grid.cells
+    }
+    head = "| cell | seeds | Dice, mean (least to most) | minus supervised, seed by seed |"
+    rows = [head, "|" + "---|" * (head.count("|") - 1)]
+    for cell, found in dice.items():
+        if not found:
+            continue
+        values = list(found.values())
+        spread = f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+        base = dice.get("supervised", {})
+        apart = [f"{found[seed] - base[seed]:+.3f}" for seed in found if seed in base and cell != "supervised"]
+        rows.append(f"| {cell} | {len(values)} | {spread} | {', '.join(apart) or '-'} |")
+    return "\n".join(rows)
+
+
+def _dice(folder: Path) -> float | None:
+    path = folder / "evaluation" / "summary.json"
+    return json.loads(path.read_text())["dice"]["mean"] if path.exists() else None
+
+
+def curves(name: str, out: Path) -> str:
+    """cell, seed, step, Dice on val, Dice on val of the pseudo-labels; one row a validation."""
+    grid = GRIDS[name]
+    rows = ["cell,seed,step,val,pseudo"]
+    for cell in grid.cells:
+        for seed in grid.seeds:
+            log = folder_of(out, name, cell, seed) / "log.jsonl"
+            for line in map(json.loads, log.read_text().splitlines() if log.exists() else []):
+                if line.get("val"):
+                    pseudo = line["val"].get("pseudo", {}).get("raw")
+                    told = "" if pseudo is None else f"{pseudo:.4f}"
+                    rows.append(f'"{cell}",{seed},{line["step"]},{line["val"]["dice"]:.4f},{told}')
+    return "\n".join(rows) + "\n"
+
+
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
@@ -145,8 +186,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print the table of finished cells and run nothing")
+    parser.add_argument("--curves", type=Path, help="write the curves of what is there to this file and run nothing")
     asked = parser.parse_args()
     grid = GRIDS[asked.grid]
+    if asked.curves:
+        asked.curves.write_text(curves(asked.grid, asked.out))
+        return
     if not asked.table:
         cells = [(cell, seed) for seed in grid.seeds for cell in grid.cells]
 
@@ -158,6 +203,8 @@ def main() -> None:
         with ThreadPoolExecutor(asked.workers) as pool:
             list(pool.map(work, cells))
     print(table(asked.grid, asked.out))
+    print()
+    print(summary(asked.grid, asked.out))
 
 
 if __name__ == "__main__":
