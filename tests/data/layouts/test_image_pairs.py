@@ -217,6 +217,8 @@ def test_results_of_fewmask_are_no_images(files, marks: tuple[str, ...]) -> None
     found = read(files)
     assert labelled(found) == {"a": "masks/a.png"}
     assert found.findings == ("results of fewmask are no data and are left out: my-run",)
+    files.path("my-run/predictions/b.png").unlink()
+    assert read(files).findings == ()
 
 
 def test_a_run_beside_the_data_sets_folder_hides_nothing(files) -> None:

@@ -55,6 +55,7 @@ def read(folder: Path) -> Found:
     if orphans:
         shown = some(within(path, folder) for path in orphans)
         findings = (*findings, f"{len(orphans)} masks have no image and are left out: {shown}")
+    own = [path for path in own if any(map(is_image_file, files_below(path)))]  # a run that just began holds none
     if own:
         shown = some(within(path, folder) for path in own)
         findings = (*findings, f"results of fewmask are no data and are left out: {shown}")
