@@ -1,6 +1,6 @@
 import pytest
 
-from fewmask.config import Config, Train, load_recipe, merge, nearest, parse_assignments, validated
+from fewmask.config import Config, Train, merge, nearest, parse_assignments, validated
 from fewmask.errors import SettingsError
 from fewmask.types import StrongView, WeakView
 
@@ -73,12 +73,6 @@ def test_ranges_are_ordered_and_bounded(view, values, message):
     with pytest.raises(SettingsError) as error:
         validated(view, values)
     assert str(error.value) == message
-
-
-def test_a_recipe_that_is_no_text(tmp_path):
-    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match=r"mine\.yaml: not UTF-8 text; save it as UTF-8"):
-        load_recipe(str(tmp_path / "mine.yaml"))
 
 
 def test_later_layers_win_and_say_so():

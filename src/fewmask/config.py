@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -61,7 +59,7 @@ class Optimiser(Settings):
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     """cosine to zero; poly: (1 - t)^0.9 (SSL4MIS); t is the share of the budget that is spent."""
     warmup: float = Field(0.02, ge=0, lt=1)
-    """Share of the budget over which the rate rises linearly from zero."""
+    """Share of the budget over which the rate rises linearly, from the first step on."""
 
 
 class Plan(Settings):
@@ -253,54 +251,3 @@ def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, An
     for source, values in layers:
         lay(merged, values, source, "")
     return merged, sources
-
-
-class Recipe(Settings):
-    """A YAML file of settings.  `about` describes it; `all`, `2d` and `3d` hold settings for any rank, 2-D and 3-D."""
-
-    class About(Settings):
-        kind: Literal["method", "data", "tier"]
-        summary: str
-        title: str = ""
-        paper: str = ""
-        needs: str = ""
-
-    name: str
-    about: About
-    all: dict[str, Any] = {}
-    two: dict[str, Any] = Field({}, alias="2d")
-    three: dict[str, Any] = Field({}, alias="3d")
-
-    def settings(self, dims: int | None) -> dict[str, Any]:
-        """The settings that hold for the rank; None leaves out what depends on the rank."""
-        ranked = {2: self.two, 3: self.three}.get(dims or 0, {})
-        return merge([("", self.all), ("", ranked)])[0]
-
-
-def recipe_names() -> list[str]:
-    """The recipes that ship with fewmask."""
-    folder = files("fewmask") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_recipe(name: str) -> Recipe:
-    """A shipped recipe by name, or a user's own YAML file by path."""
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise SettingsError(f"recipe {name}: no such file")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise SettingsError(f"recipe {name}: not UTF-8 text; save it as UTF-8") from None
-    elif name in recipe_names():
-        text = (files("fewmask") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        raise SettingsError(f"unknown recipe '{name}'{nearest(name, recipe_names())}")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"recipe {name}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise SettingsError(f"recipe {name}: expected keys about, all, 2d, 3d")
-    return validated(Recipe, {"name": name, **content}, where=f"recipe {name}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewmask import config
+from fewmask.recipe import load_recipe, recipe_names
 from fewmask.types import ROLES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _text(value: Any) -> str:
 
 def method_rows() -> list[dict[str, str]]:
     """One row a method, from the recipes' headers; needs no torch."""
-    recipes = [config.load_recipe(name) for name in config.recipe_names()]
+    recipes = [load_recipe(name) for name in recipe_names()]
     return [
         {"name": recipe.name, "title": about.title, "paper": about.paper, "needs": about.needs}
         for recipe in recipes
@@ -152,3 +152,16 @@ def interval(value: Mapping[str, Any] | None) -> str:
     if value.get("low") is None:
         return f"{value['mean']:.3f}"
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def audit_text(found: Mapping[str, Any]) -> str:
+    """The table of an audit and its verdict, for people."""
+    rows = [
+        {
+            "pseudo-labels": name,
+            "dice": interval(dice),
+            "rectified - this": interval(found["differences"][f"rectified - {name}"]) if name != "rectified" else "",
+        }
+        for name, dice in found["dice"].items()
+    ]
+    return "\n".join([f"{found['split']}: {found['cases']} cases", "", table(rows), "", found["verdict"]])

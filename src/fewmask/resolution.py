@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fewmask import config
-from fewmask.config import Config, Recipe
+from fewmask.config import Config
 from fewmask.errors import SettingsError
+from fewmask.recipe import Recipe, load_recipe, recipe_names
 from fewmask.types import Task
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Resolved:
 
 def method_names() -> list[str]:
     """The methods that ship, from their recipes; needs no torch."""
-    return [name for name in config.recipe_names() if config.load_recipe(name).about.kind == "method"]
+    return [name for name in recipe_names() if load_recipe(name).about.kind == "method"]
 
 
 def resolve(request: Request, tier: str | None = None, dims: int | None = None) -> Resolved:
@@ -66,23 +67,24 @@ def resolve(request: Request, tier: str | None = None, dims: int | None = None) 
     """
     by_kind: dict[str, list[Recipe]] = {"method": [], "data": [], "tier": []}
     for name in request.recipes:
-        recipe = config.load_recipe(name)
+        recipe = load_recipe(name)
         by_kind[recipe.about.kind].append(recipe)
     wanted = _with_method_section("the command line", request.settings)
     method = asked_method(request) or DEFAULT_METHOD
-    shipped = config.load_recipe(method)
+    shipped = load_recipe(method)
     if shipped.name not in {recipe.name for recipe in by_kind["method"]}:
         by_kind["method"].insert(0, shipped)
     if tier is not None and not by_kind["tier"]:
-        by_kind["tier"].append(config.load_recipe(tier))
+        by_kind["tier"].append(load_recipe(tier))
 
-    layers: list[tuple[str, Mapping[str, Any]]] = [("default", _defaults(method))]
+    layers: list[tuple[str, Mapping[str, Any]]] = []
     for kind, recipes in by_kind.items():
         for recipe in recipes:
             source = f"{kind} recipe {recipe.name}"
             layers.append((source, _with_method_section(source, recipe.settings(dims))))
     layers.append((COMMAND, wanted))
-    merged, sources = config.merge(layers)
+    preset = config.merge(layers)[0].get("method", {}).get("preset")
+    merged, sources = config.merge([*_defaults(method, preset), *layers])
     if merged["method"].setdefault("name", method) != method:
         raise SettingsError(f"{sources['method.name']}: method.name belongs under `all`, not under a rank")
     if request.method:
@@ -137,7 +139,7 @@ def asked_method(request: Request) -> str | None:
     """The one method that --method, key=value and the recipes agree on; None where none of them names one."""
     wanted = _with_method_section("the command line", request.settings)
     named = [request.method, wanted.get("method", {}).get("name")]
-    for recipe in map(config.load_recipe, request.recipes):
+    for recipe in map(load_recipe, request.recipes):
         section = _with_method_section(f"recipe {recipe.name}", recipe.all).get("method", {})
         if recipe.about.kind == "method" and "name" not in section:
             raise SettingsError(
@@ -155,17 +157,18 @@ def asked_method(request: Request) -> str | None:
 
 
 def trial(settings: Config) -> Method:
-    """The method without memory for its weights: what it asks for, told before any image is read.
+    """The method without memory for its weights: what it asks for, told before anything is trained.
 
-    Raises SettingsError for a network, or an optimiser's group, that it does not have.
+    Raises SettingsError for a network or an optimiser's group that it does not have, and a size that it cannot take.
     """
     import torch  # as in _method_config
 
     from fewmask.methods import build_method
     from fewmask.training.optim import build_optimisers
 
-    # of the real task only the rank is known so early, and neither networks nor groups are chosen by the rest
-    task = Task(channels=1, classes=2, names=("background", "organ"), patch_size=(64,) * (settings.plan.dims or 2))
+    # of the real task only the size is known so early, or its rank; nothing that is refused here depends on the rest
+    size = settings.plan.size or (64,) * (settings.plan.dims or 2)
+    task = Task(channels=1, classes=2, names=("background", "organ"), patch_size=size)
     with torch.device("meta"):
         method = build_method(settings.method, task)
         build_optimisers(method.groups(), settings.train)
@@ -178,7 +181,11 @@ def _method_config(method: str) -> type[config.Settings]:
     return method_class(method).Config
 
 
-def _defaults(method: str) -> dict[str, Any]:
+def _defaults(method: str, preset: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """All settings as the classes have them, and those that the method's preset makes of them."""
+    kind = _method_config(method)
     defaults = Config(method={}).model_dump(mode="json", exclude={"recipes"})
-    defaults["method"] = _method_config(method)().model_dump(mode="json")
-    return defaults
+    defaults["method"] = kind().model_dump(mode="json")
+    if preset not in kind.PRESETS:
+        return [("default", defaults)]
+    return [("default", defaults), (f"preset {preset}", {"method": kind.PRESETS[preset]})]

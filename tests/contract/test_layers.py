@@ -16,17 +16,17 @@ LAYERS = (
     {"__init__", "__main__", "cli"},
     {"api", "demo"},
     {"job", "listing", "doctor", "failure"},
-    {"report", "figures", "overlays"},
+    {"report", "figures", "overlays", "changes"},
     {"order"},
-    {"plan", "resolution", "training", "evaluation", "pairing"},
+    {"plan", "resolution", "training", "evaluation", "audit", "pairing"},
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
-    {"nets", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
-    {"types", "config", "seeding", "errors"},
+    {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
+    {"types", "config", "recipe", "seeding", "errors"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""
-LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "runs", "progress", "device"}
+LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "recipe", "runs", "progress", "device"}
 """Modules whose import must not bring in torch, monai, scipy or matplotlib: help and listings need them."""
 
 

@@ -6,16 +6,17 @@ from importlib.resources import files
 
 import pytest
 
-from fewmask import config, listing, resolution
+from fewmask import listing, resolution
 from fewmask.methods import METHODS
+from fewmask.recipe import load_recipe, recipe_names
 from fewmask.resolution import Request
 
-NAMES = config.recipe_names()
-TIERS = [name for name in NAMES if config.load_recipe(name).about.kind == "tier"]
+NAMES = recipe_names()
+TIERS = [name for name in NAMES if load_recipe(name).about.kind == "tier"]
 
 
 def test_how_many() -> None:
-    kinds = [config.load_recipe(name).about.kind for name in NAMES]
+    kinds = [load_recipe(name).about.kind for name in NAMES]
     assert (kinds.count("method"), kinds.count("tier")) == (len(METHODS), 2)
     assert len(NAMES) >= 5
 

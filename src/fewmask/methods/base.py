@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
-from fewmask.config import Network, Settings
+from fewmask.config import Network, Settings, merge
 from fewmask.predictors import Predictor
 from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, StrongView, Task, Update, Views, WeakView
 
 
 class MethodConfig(Settings):
     """Settings that all methods share."""
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Named sets of defaults; a method that has some also has a field `preset`, whose value fills what is not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        if not cls.PRESETS or not isinstance(values, Mapping):
+            return values
+        name = values.get("preset", cls.model_fields["preset"].default)
+        return merge([("", cls.PRESETS.get(name, {})), ("", values)])[0]
 
     segmenter: Network = Network()
     weak: WeakView = WeakView(rotation=30, scale=(0.7, 1.4), shift=0.05, elastic=0.03)

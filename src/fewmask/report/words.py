@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fewmask.config import load_recipe, parse_assignments
+from fewmask.config import parse_assignments
 from fewmask.errors import SettingsError
 from fewmask.figures import series
 from fewmask.methods import method_class
+from fewmask.recipe import load_recipe
 from fewmask.report.page import Content, Markup, element, folded, table
 from fewmask.report.record import Evaluation, Record
 from fewmask.resolution import flat
