@@ -1,91 +1,24 @@
-"""Predictors: image -> class probabilities; what inference needs, as a JSON spec and safetensors in a model folder."""
+"""A predictor with all that inference needs, as JSON and safetensors in a model folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
 
-from fewmask.config import nearest
 from fewmask.errors import DataError
-from fewmask.nets import build_from_spec
+from fewmask.predictors.base import Predictor
+from fewmask.predictors.registry import build_predictor
 from fewmask.runs import atomic_write
 from fewmask.types import LabelSet
 
 FORMAT = 1
 """Version of the model folder; a reader refuses versions above its own."""
-
-
-class Predictor(nn.Module, ABC):
-    """Everything that inference needs of a method, and nothing else."""
-
-    stochastic: ClassVar[bool] = False
-    """Whether the seed matters: then `--samples` averages over several."""
-
-    @property
-    def width(self) -> int:
-        """Channels of the widest finest-level feature, by which memory is estimated."""
-        return 16
-
-    @property
-    @abstractmethod
-    def spec(self) -> dict[str, Any]:
-        """JSON from which `build_predictor` makes the same networks anew, with fresh weights."""
-
-    @classmethod
-    @abstractmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The predictor that `spec` describes, with fresh weights."""
-
-    @abstractmethod
-    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
-        """Probability of each class.  image (B, C, *S) float32, seed (B,) int64 -> (B, K, *S), sums to one over K.
-
-        Chance of row b comes from seed[b] alone, so that a result depends neither on the order of cases nor on how
-        slices and windows are batched.
-        """
-
-
-class SegmenterPredictor(Predictor):
-    """One segmentation network; draws nothing at random."""
-
-    def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    @property
-    def width(self) -> int:
-        return self.segmenter.encoder_channels[0]
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        return {"predictor": "segmenter", "segmenter": self.segmenter.spec}
-
-    @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        return cls(build_from_spec(spec["segmenter"]))
-
-    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
-        return self.segmenter(image).float().softmax(1)
-
-
-PREDICTORS: dict[str, type[Predictor]] = {"segmenter": SegmenterPredictor}
-
-
-def build_predictor(spec: Mapping[str, Any]) -> Predictor:
-    """The predictor of a spec, with fresh weights.  Raises DataError for a kind that this version does not know."""
-    kind = str(spec.get("predictor"))
-    if kind not in PREDICTORS:
-        raise DataError(f"model with predictor '{kind}'{nearest(kind, PREDICTORS)}; a newer fewmask may know it")
-    return PREDICTORS[kind].from_spec(spec)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,13 +112,13 @@ def test_foreign_and_broken_weights_are_refused(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path, monkeypatch):
     save_model(model(), tmp_path)
-    monkeypatch.setattr("fewmask.predictors.build_predictor", lambda spec: torch.nn.Linear(1, 1))
+    monkeypatch.setattr("fewmask.predictors.model.build_predictor", lambda spec: torch.nn.Linear(1, 1))
     with pytest.raises(DataError, match="weights do not fit the network"):
         load_model(tmp_path)
 
 
 def test_newer_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fewmask.predictors.FORMAT", 2)
+    monkeypatch.setattr("fewmask.predictors.model.FORMAT", 2)
     save_model(model(), tmp_path)
     monkeypatch.undo()
     with pytest.raises(DataError, match="update fewmask"):

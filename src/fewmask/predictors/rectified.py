@@ -1,0 +1,58 @@
+"""A segmentation network whose label is rectified before it counts; in an audit also with a control in the latent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from fewmask.diffusion.rectification import Bottleneck, LabelRectification
+from fewmask.nets import build_from_spec
+from fewmask.predictors.base import Predictor
+
+
+class RectifiedPredictor(Predictor):
+    """The rectification's probabilities, given the segmenter's winning class at each voxel."""
+
+    stochastic = True
+
+    def __init__(
+        self, segmenter: nn.Module, rectification: nn.Module, guidance: Tensor, bottleneck: Bottleneck = "denoised"
+    ) -> None:
+        """guidance: scalar, the same for every image; bottleneck: what the decoder gets, see LabelRectification."""
+        super().__init__()
+        self.segmenter, self.rectification = segmenter, rectification
+        self.register_buffer("guidance", guidance)
+        self.bottleneck = get_args(Bottleneck)[get_args(Bottleneck).index(bottleneck)]
+
+    @property
+    def width(self) -> int:
+        return self.segmenter.encoder_channels[0] + self.rectification.spec["width"]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {
+            "predictor": "rectified",
+            "segmenter": self.segmenter.spec,
+            "rectification": self.rectification.spec,
+            "bottleneck": self.bottleneck,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        rectification = LabelRectification(**spec["rectification"])
+        return cls(build_from_spec(spec["segmenter"]), rectification, torch.zeros(()), spec["bottleneck"])
+
+    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
+        label = self.segmenter(image).argmax(1)
+        noise = noise_of(seed, self.rectification.latent_shape(label.shape)[1:], image.device)
+        guidance = self.guidance.expand(len(image))
+        return self.rectification.sample(image, label, guidance, noise, self.bottleneck).float().softmax(1)
+
+
+def noise_of(seed: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Standard normal noise (B, *shape): row b from seed[b] alone, the same on every device."""
+    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(int(one))) for one in seed.tolist()]
+    return torch.stack(rows).to(device)
