@@ -159,9 +159,21 @@ def test_a_trial_of_every_method_costs_no_memory(method: str, dims: int) -> None
     ("settings", "message"),
     [
         ({"method": {"segmenter": {"name": "unett"}}}, "unknown network 'unett'; did you mean 'unet'"),
+        ({"method": {"name": "diffrect"}, "plan": {"size": [8, 64]}}, r"plan\.size=\[8, 64\]: diffrect's rectifier"),
         ({"train": {"optimisers": {"foo": {"lr": 3}}}}, r"unknown setting 'train\.optimisers\.foo'; known: segmenter"),
     ],
 )
 def test_what_only_the_method_knows(settings: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         resolution.trial(resolve(Request(settings=settings)).config)
+
+
+def test_a_preset_stands_between_defaults_and_recipes() -> None:
+    settings = {"method": {"preset": "released", "threshold": 0.7}}
+    resolved = resolve(Request(method="diffrect", settings=settings), "cpu", 2)
+    method = resolved.config.method
+    assert (method["base"], method["threshold"], method["labelled_batch"]) == ("released", 0.7, 12)
+    assert resolved.came_from("method.base") == "preset released"
+    assert resolved.came_from("method.labelled_batch") == "tier recipe cpu"
+    assert resolved.came_from("method.threshold") == COMMAND
+    assert resolve(Request(method="diffrect"), "cpu", 2).config.method["base"] == "averaged"

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from fewmask.config import Network, Optimiser, Train, load_recipe, recipe_names
+from fewmask.config import Network, Optimiser, Train
 from fewmask.methods import METHODS, build_method
 from fewmask.methods.base import Method
 from fewmask.predictors import build_predictor
+from fewmask.recipe import load_recipe, recipe_names
 from fewmask.training.optim import build_optimisers
 from fewmask.types import Batch, Clock, Stream, Task, Update
 
@@ -21,7 +22,7 @@ TASKS = {
 CASES = [(name, dims) for name in METHODS for dims in TASKS]
 TOTAL = 100
 # An untrained network is confident of nothing, and what is not believed has no gradient.
-BELIEVE_ALL = {"fixmatch": {"threshold": 0.0}}
+BELIEVE_ALL = {"fixmatch": {"threshold": 0.0}, "diffrect": {"threshold": 0.0}}
 
 
 def make(name: str, dims: int, seed: int = 0, **settings) -> Method:

@@ -8,6 +8,7 @@ from typing import Any
 from fewmask.config import nearest, validated
 from fewmask.errors import SettingsError
 from fewmask.methods.base import Method
+from fewmask.methods.diffrect import DiffRect
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.mean_teacher import MeanTeacher
 from fewmask.methods.supervised import Supervised
@@ -17,6 +18,7 @@ METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "mean_teacher": MeanTeacher,
     "fixmatch": FixMatch,
+    "diffrect": DiffRect,
 }
 
 

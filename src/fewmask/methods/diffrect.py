@@ -1,0 +1,234 @@
+"""DiffRect (Liu, Li & Yuan, MICCAI 2024, arXiv:2407.09918): diffusion rectifies pseudo-labels in a latent space.
+
+A segmenter labels; a rectifier encodes a label with its image, denoises its latent towards that of a better label and
+decodes it; the segmenter learns from the rectified label.  docs/methods/diffrect.md tells paper, code and this apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fewmask.diffusion.rectification import Bottleneck, LabelRectification
+from fewmask.errors import SettingsError
+from fewmask.losses import dice_ce
+from fewmask.methods.base import SemiSupervised
+from fewmask.methods.complementary import complementary
+from fewmask.methods.diffrect_settings import DiffRectConfig
+from fewmask.methods.ema import teacher_of, update_teacher
+from fewmask.methods.mixing import boxes, paste
+from fewmask.methods.pseudo import clear_of_the_least, label_distance
+from fewmask.nets import build_segmenter
+from fewmask.predictors import Predictor, RectifiedPredictor, SegmenterPredictor
+from fewmask.types import Batch, Clock, Task, Update
+
+CE_AND_DICE = 2.0
+"""The released code adds cross entropy and Dice, `dice_ce` is their mean."""
+GUIDANCE = 999.0
+"""A label distance of 1, as the number that modulates the rectifier (released code)."""
+LEAST_SIDE = 9
+"""The rectifier halves every side four times, rounding up; a shorter side would be a single voxel before that."""
+
+
+class DiffRect(SemiSupervised):
+    """Two networks, `segmenter` and `rectifier`; labels pass between them as hard maps, so gradients never cross."""
+
+    Config = DiffRectConfig
+    config: DiffRectConfig
+
+    def __init__(self, config: DiffRectConfig, task: Task) -> None:
+        super().__init__()
+        if min(task.patch_size) < LEAST_SIDE:
+            raise SettingsError(
+                f"plan.size={list(task.patch_size)}: diffrect's rectifier halves every side four times; "
+                f"choose sides of {LEAST_SIDE} or more"
+            )
+        self.config, self.task = config, task
+        self.segmenter = build_segmenter(config.segmenter, task)
+        self.rectifier = LabelRectification(
+            channels=task.channels,
+            classes=task.classes,
+            dims=task.dims,
+            width=config.width or config.segmenter.width,
+            times=config.times,
+            samples=config.samples,
+            start=config.start,
+            diffuse=config.diffuse,
+            clamp=config.clamp,
+            skips=config.skips,
+            entrance=config.entrance,
+            standardise=config.standardise,
+            colours=config.colours,
+        )
+        self.teacher = teacher_of(self.segmenter)
+        self.average = teacher_of(self.rectifier)
+        self.register_buffer("last_guidance", torch.zeros(()))  # of unlabelled rows: what an audit rectifies with
+
+    def groups(self) -> dict[str, nn.Module]:
+        return {"segmenter": self.segmenter, "rectifier": self.rectifier}
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        yield from (self._released if self.config.base == "released" else self._averaged)(batch, clock)
+        update_teacher(self.teacher, self.segmenter, self.config.ema, clock)
+        update_teacher(self.average, self.rectifier, self.config.ema, clock)
+
+    def _averaged(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """An averaged teacher labels, as in FixMatch; the student learns its labels raw and rectified in one update."""
+        x, u, config = batch.labelled, batch.unlabelled, self.config
+        logits = self.segmenter(x.strong[0])
+        terms, weights, log = {"supervised": dice_ce(logits, x.label, x.valid)}, {}, {}
+        # weak -> truth is learnt where errors still occur: from what the student says of the strong view
+        label = _hard(logits)
+        guidance = self._guidance(label, x.label, x.valid)
+        carried = self._carry("fine", x.strong[0], label, x.label, x.valid, guidance, clock)
+        if u is not None:
+            weak, keep = self._believed(self.teacher(u.image))
+            box = boxes(tuple(weak.shape), config.cutmix, config.cutmix_area, clock.generator)
+
+            def mix(rows: Tensor) -> Tensor:
+                return paste(box, rows, rows.roll(-1, dims=0))
+
+            image, label, kept = mix(u.strong[0]), mix(weak), mix(keep & u.valid)
+            logits = self.segmenter(image)
+            strong = _hard(logits)
+            terms["raw"], weights["raw"] = dice_ce(logits, label, kept), config.strong_loss.weight(clock)
+            if config.guidance == "sample":
+                guidance = self._guidance(strong, label, kept)
+            else:
+                guidance = guidance[:1].expand(len(label))
+            self.last_guidance.copy_(guidance.mean())
+            better, sure = label, kept
+            if weight := config.rectified_loss.weight(clock):
+                rectified, certain = self._rectified(u.image, weak, guidance, clock)
+                better, sure = mix(rectified), mix(certain & u.valid)
+                terms["rectified"], weights["rectified"] = dice_ce(logits, better, sure), weight
+                log["changed"] = ((rectified != weak) & u.valid).float().mean()
+            if config.coarse_target == "raw":
+                better, sure = label, kept
+            carried |= self._carry("coarse", image, strong, better, sure, guidance, clock)
+            log |= {"kept": keep.float().mean(), "guidance": self.last_guidance}
+        yield Update(terms, weights, groups=("segmenter",), log=log)
+        yield self._rectifier_update(carried, clock)
+
+    def _released(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Section 1.9 in its order: the segmenter, the rectifier, and the segmenter again on rectified labels."""
+        x, u, config = batch.labelled, batch.unlabelled, self.config
+        n, rows = len(x.label), len(x.label) + len(u.image)
+        weak_view, strong_view = torch.cat([x.image, u.image]), torch.cat([x.strong[0], u.strong[0]])
+        valid = torch.cat([x.valid, u.valid])
+
+        on_weak, on_strong = self.segmenter(weak_view), self.segmenter(strong_view)
+        (weak, keep), (strong, _) = self._believed(on_weak), self._believed(on_strong)
+        keep = keep & valid
+        terms = {
+            "supervised": CE_AND_DICE * dice_ce(on_weak[:n], x.label, x.valid),
+            "raw": CE_AND_DICE * dice_ce(on_strong[n:], weak[n:], keep[n:]),
+        }
+        if config.complementary:
+            terms["complementary"] = complementary(_probabilities(on_strong), _probabilities(on_weak))
+        ramp = config.strong_loss.weight(clock)
+        yield Update(terms, {name: ramp for name in terms if name != "supervised"}, groups=("segmenter",))
+
+        guidance = self._guidance(weak[:n], x.label, x.valid)
+        if config.guidance == "batch":
+            guidance = guidance[:1].expand(rows)
+        else:
+            guidance = torch.cat([guidance, self._guidance(weak[n:], strong[n:], u.valid)])
+        self.last_guidance.copy_(guidance[n:].mean())
+        truth, own = torch.cat([x.label, weak[n:]]), config.latent_rows == "own"
+        logits, error = self.rectifier.transport(weak_view, weak, truth, guidance, clock.generator)
+        carried = {
+            "fine": CE_AND_DICE * dice_ce(logits[:n], x.label, x.valid),
+            "fine_latent": error[:n].mean() if own else error.mean(),
+        }
+        on_fine = _probabilities(logits)
+        better, sure = self._believed(logits)
+        if config.coarse_target == "raw":
+            better, sure = weak, keep
+        sure = sure & valid
+        aim = better if config.coarse_target == "rectified" else weak
+        distance = self._guidance(strong[n:], better[n:], sure[n:])
+        guidance_coarse = distance[:1].expand(rows)
+        if config.guidance == "sample":
+            guidance_coarse = torch.cat([self._guidance(strong[:n], weak[:n], x.valid), distance])
+        logits, error = self.rectifier.transport(strong_view, strong, aim, guidance_coarse, clock.generator)
+        carried["coarse"] = CE_AND_DICE * dice_ce(logits[n:], better[n:], sure[n:])
+        carried["coarse_latent"] = error[n:].mean() if own else error.mean()
+        if config.complementary:
+            carried["coarse_complementary"] = complementary(_probabilities(logits), on_fine)
+        yield self._rectifier_update(carried, clock)
+
+        if weight := config.rectified_loss.weight(clock):
+            rectified, certain = self._rectified(weak_view, weak, guidance, clock)
+            loss = dice_ce(self.segmenter(weak_view)[n:], rectified[n:], (certain & valid)[n:])
+            changed = ((rectified != weak) & valid)[n:].float().mean()
+            yield Update({"rectified": CE_AND_DICE * loss}, {"rectified": weight}, ("segmenter",), {"changed": changed})
+
+    def _believed(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The label (B, *S) of logits and where it may be learnt."""
+        p = _probabilities(logits).detach()
+        if self.config.confidence == "ratio":
+            label, sure = clear_of_the_least(p, self.config.threshold)
+        else:
+            highest, label = p.max(1)
+            sure = highest >= self.config.threshold
+        if self.config.uncertain == "background":
+            return torch.where(sure, label, 0), torch.ones_like(sure)
+        return label, sure
+
+    def _guidance(self, label: Tensor, better: Tensor, valid: Tensor) -> Tensor:
+        """How far each label is from the better one, 0 .. 999 (B,); with guidance=batch all rows together."""
+        per_sample = self.config.guidance == "sample"
+        classes = self.task.classes
+        distance = label_distance(label * valid, better * valid, classes, per_sample=per_sample)
+        return GUIDANCE * distance.expand(len(label))
+
+    def _carry(
+        self, name: str, image: Tensor, label: Tensor, better: Tensor, sure: Tensor, guidance: Tensor, clock: Clock
+    ) -> dict[str, Tensor]:
+        """The losses of one transport, label -> better: at the voxels and in the latent."""
+        logits, error = self.rectifier.transport(image, label, better, guidance, clock.generator)
+        return {name: dice_ce(logits, better, sure), f"{name}_latent": error.mean()}
+
+    def _rectifier_update(self, carried: dict[str, Tensor], clock: Clock) -> Update:
+        weight = self.config.coarse_loss.weight(clock)
+        return Update(carried, {name: weight for name in carried if name.startswith("coarse")}, groups=("rectifier",))
+
+    @torch.no_grad()
+    def _rectified(self, image: Tensor, label: Tensor, guidance: Tensor, clock: Clock) -> tuple[Tensor, Tensor]:
+        """Sampled weak -> truth: the rectified label (B, *S) and where it may be learnt."""
+        noise = torch.randn(self.rectifier.latent_shape(label.shape), device=image.device, generator=clock.generator)
+        rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
+        return self._believed(rectifier.sample(image, label, guidance, noise))
+
+    def predictor(self) -> Predictor:
+        return SegmenterPredictor(self._labeller())
+
+    def audit(self) -> dict[str, Predictor]:
+        labeller = self._labeller()
+        rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
+
+        def rectified(bottleneck: Bottleneck = "denoised") -> Predictor:
+            return RectifiedPredictor(labeller, rectifier, self.last_guidance, bottleneck)
+
+        return {
+            "raw": SegmenterPredictor(labeller),
+            "rectified": rectified(),
+            "latent_zero": rectified("zero"),
+            "latent_noise": rectified("noise"),
+            "condition_copy": rectified("condition"),
+        }
+
+    def _labeller(self) -> nn.Module:
+        """Who makes the labels, and predicts in the end: the average, or in the released code the student."""
+        return self.segmenter if self.config.base == "released" else self.teacher.network
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.float().softmax(1)
+
+
+def _hard(logits: Tensor) -> Tensor:
+    return logits.detach().argmax(1)

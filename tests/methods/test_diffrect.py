@@ -1,0 +1,182 @@
+"""DiffRect: the released numbers, who learns from what, and settings that cannot be."""
+
+import pytest
+import torch
+
+from fewmask.config import validated
+from fewmask.errors import SettingsError
+from fewmask.methods import METHODS
+from fewmask.methods.diffrect import DiffRect
+from fewmask.types import Batch, Clock, Stream, Task
+
+TASK = Task(channels=1, classes=4, names=("background", "a", "b", "c"), patch_size=(16, 19))
+CONFIG = DiffRect.Config
+
+
+def build(seed: int = 0, task: Task = TASK, **settings) -> DiffRect:
+    torch.manual_seed(seed)
+    return METHODS["diffrect"](CONFIG(segmenter={"width": 2}, **settings), task).train()
+
+
+def batch(rows: int = 3, unlabelled: bool = True, task: Task = TASK, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def stream(labelled: bool) -> Stream:
+        label = torch.randint(0, task.classes, (rows, *task.patch_size), generator=generator)
+        image = torch.randn((rows, 1, *task.patch_size), generator=generator) * 0.2 + label.unsqueeze(1)
+        strong = image + 0.1 * torch.randn((1, *image.shape), generator=generator)
+        valid = torch.ones(label.shape, dtype=torch.bool)
+        return Stream(image=image, strong=strong, valid=valid, label=label if labelled else None)
+
+    return Batch(labelled=stream(True), unlabelled=stream(False) if unlabelled else None)
+
+
+def clock(step: int, total: int = 30_000) -> Clock:
+    generator = torch.Generator().manual_seed(step)
+    return Clock(step=step, total=total, stage="train", stage_step=step, stage_total=total, generator=generator)
+
+
+# the released preset
+
+
+def test_the_released_ramp():
+    """Section 6.5, fact 3: w(t) of the published code, 30,000 iterations."""
+    ramp = CONFIG(preset="released").strong_loss
+    for step, weight in ((0, 0.000674), (1000, 0.0009), (3000, 0.0017), (10_000, 0.0106), (20_000, 0.0571)):
+        assert ramp.weight(clock(step)) == pytest.approx(weight, abs=5e-5)
+    assert ramp.weight(clock(29_999)) == pytest.approx(0.1, abs=1.1e-3)
+
+
+def test_rectification_begins_after_a_thirtieth():
+    ramp = CONFIG(preset="released").rectified_loss
+    assert [ramp.weight(clock(step)) for step in (0, 999, 1000, 29_999)] == [0.0, 0.0, 1.0, 1.0]
+    names = [[*update.terms] for update in build(preset="released").step(batch(), clock(1000))]
+    assert names[2] == ["rectified"]
+    assert len([*build(preset="released").step(batch(), clock(999))]) == 2
+
+
+def test_a_preset_fills_what_is_not_given():
+    assert CONFIG().preset == "corrected"
+    released = CONFIG(preset="released", threshold=0.5)
+    assert (released.threshold, released.clamp, released.base) == (0.5, True, "released")
+    assert CONFIG(preset="released", strong_loss={"peak": 0.3}).strong_loss.stairs == 200
+
+
+def test_released_pseudo_labels_turn_doubt_into_background():
+    """Fact 4: (.4, .3, .25, .05) -> 0; (.05, .3, .4, .25) -> 2; (.1, .3, .35, .25) -> 0, where no class passes."""
+    p = torch.tensor([[0.4, 0.3, 0.25, 0.05], [0.05, 0.3, 0.4, 0.25], [0.1, 0.3, 0.35, 0.25]])
+    logits = p.log().T.reshape(1, 4, 1, 3)
+    label, keep = build(preset="released")._believed(logits)
+    assert label.tolist() == [[[0, 2, 0]]] and keep.all()
+    label, keep = build(confidence="ratio", threshold=0.8)._believed(logits)
+    assert label.tolist() == [[[0, 2, 2]]] and keep.tolist() == [[[True, True, False]]]
+
+
+# who learns from what
+
+
+@pytest.mark.parametrize("preset", ["corrected", "released"])
+def test_gradients_never_cross(preset):
+    """Fact 7: the rectifier's losses leave the segmenter alone and the other way round."""
+    method = build(preset=preset, threshold=0.0)
+    seen = set()
+    for update in method.step(batch(), clock(20_000)):
+        (group,) = update.groups
+        for name, term in update.terms.items():
+            for other, module in method.groups().items():
+                gradients = torch.autograd.grad(term, [*module.parameters()], retain_graph=True, allow_unused=True)
+                moved = any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+                assert moved == (other == group), (name, other)
+            seen.add(name)
+    assert {"supervised", "raw", "rectified", "fine", "fine_latent", "coarse", "coarse_latent"} <= seen
+
+
+def test_without_its_terms_a_step_is_the_supervised_baseline():
+    """Fact 12: burn-in equals method `supervised`, bit for bit."""
+    torch.manual_seed(0)
+    plain = METHODS["supervised"](METHODS["supervised"].Config(segmenter={"width": 2}), TASK).train()
+    method = build()
+    method.segmenter.load_state_dict(plain.segmenter.state_dict())
+    terms = []
+    for model in (plain, method):
+        torch.manual_seed(5)
+        terms.append(next(iter(model.step(batch(unlabelled=False), clock(0)))).terms["supervised"])
+    assert torch.equal(*terms)
+
+
+def test_guidance_is_the_distance_of_each_label_from_the_better_one():
+    method = build()
+    one = torch.zeros(2, 16, 19, dtype=torch.int64)
+    other = one.clone()
+    other[1] = 1
+    guidance = method._guidance(one, other, torch.ones_like(one, dtype=torch.bool))
+    # row 1: classes 0 and 1 have no overlap, classes 2 and 3 are in neither
+    torch.testing.assert_close(guidance, torch.tensor([0.0, 999 / 2]), atol=1e-2, rtol=0)
+    together = build(guidance="batch")._guidance(one, other, torch.ones_like(one, dtype=torch.bool))
+    assert together.shape == (2,) and together[0] == together[1]
+    ignored = method._guidance(one, other, torch.zeros_like(one, dtype=torch.bool))
+    assert ignored.abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("preset", ["corrected", "released"])
+def test_the_audit_rectifies_with_the_guidance_of_the_last_step(preset):
+    method = build(preset=preset, threshold=0.0)
+    for update in method.step(batch(), clock(20_000)):
+        found = update.log.get("guidance")
+    assert 0 < float(method.last_guidance) <= 999
+    assert found is None or torch.equal(found, method.last_guidance)
+    assert torch.equal(method.audit()["rectified"].guidance, method.last_guidance)
+
+
+def test_the_plain_control_has_as_many_parameters_and_no_noise():
+    diffusing, plain = build(), build(diffuse=False)
+    assert sum(p.numel() for p in diffusing.parameters()) == sum(p.numel() for p in plain.parameters())
+    image, seeds = torch.randn(2, 1, 16, 19), (torch.tensor([0, 1]), torch.tensor([2, 3]))
+    for method, differs in ((diffusing, True), (plain, False)):
+        predictor = method.audit()["rectified"].eval()
+        with torch.no_grad():
+            assert torch.equal(*(predictor(image, seed) for seed in seeds)) != differs
+
+
+def test_the_audit_has_its_controls():
+    variants = build().audit()
+    assert list(variants) == ["raw", "rectified", "latent_zero", "latent_noise", "condition_copy"]
+    image, seed = torch.randn(1, 1, 16, 19), torch.tensor([3])
+    with torch.no_grad():
+        found = {name: predictor.eval()(image, seed) for name, predictor in variants.items()}
+    for name in ("latent_zero", "latent_noise", "condition_copy"):
+        assert not torch.equal(found[name], found["rectified"]), name
+
+
+# impossible settings and sizes
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "corectd"}, "preset"),
+        ({"preset": "released", "cutmix": 0.5}, "cutmix=0.5 has no place in base=released"),
+        ({"complementary": True}, "complementary=True has no place in base=averaged"),
+        ({"latent_rows": "all"}, "latent_rows=all has no place"),
+        ({"skips": "none"}, "skips"),
+        ({"start": 0}, "start"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings, message):
+    with pytest.raises(SettingsError, match=message) as caught:
+        validated(CONFIG, settings, where="method")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_patch_that_cannot_be_halved_four_times():
+    task = Task(channels=1, classes=2, names=("a", "b"), patch_size=(32, 8))
+    with pytest.raises(SettingsError, match=r"plan.size=\[32, 8\]: diffrect's rectifier halves every side four times"):
+        METHODS["diffrect"](CONFIG(), task)
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_few_and_many_classes(classes):
+    task = Task(channels=1, classes=classes, names=tuple(map(str, range(classes))), patch_size=(16, 16))
+    method = build(task=task, threshold=0.0)
+    for update in method.step(batch(task=task), clock(20_000)):
+        assert all(torch.isfinite(term) for term in update.terms.values())
