@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fewmask.data.catalogue import Catalogue
+from fewmask import audit as auditing
+from fewmask import changes
+from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue
 from fewmask.device import choose_device
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
@@ -48,6 +50,7 @@ def run(order: Order, out: Path) -> Outcome:
         train_run(order, folder, ready)
         predictions = predict_run(order, folder, ready)
         summaries = evaluate_run(order, folder, ready)
+        audit_run(order, folder, ready)
         report = write_report([folder.root], folder.report)
     return Outcome(run=folder, predictions=predictions, summaries=summaries, report=report)
 
@@ -114,6 +117,35 @@ def evaluate_run(order: Order, folder: Run, ready: Ready) -> dict[str, Mapping[s
             _evaluate(order, folder.last / "predictions", catalogue, folder.evaluation / "last", ids, role)
         summaries[role] = _evaluate(order, folder.predictions, catalogue, out, ids, role)
     return summaries
+
+
+def audit_run(order: Order, folder: Run, ready: Ready) -> None:
+    """Audit the pseudo-labels on val in audit/, where the method rectifies some and val has masks; once."""
+    masked = any(ready.catalogue.by_id[case].label is not None for case in ready.split.val)
+    if not masked or (folder.audit / "audit.json").exists() or not auditing.rectifies(folder):
+        return
+    audit(folder.root, folder.audit, device=order.device, quiet=order.quiet)
+
+
+def audit(
+    run: Path,
+    out: Path,
+    *,
+    against: Path | None = None,
+    reference: Catalogue | Path | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Score a run's pseudo-labels before and after rectification, with controls, and draw what changed, in `out`.
+
+    Arguments and errors as in `audit.audit`; returns audit.json.
+    """
+    if isinstance(reference, Path):
+        reference = open_catalogue(reference)
+    found = auditing.audit(run, out, against=against, reference=reference, device=device, quiet=quiet)
+    images = read_catalogue(Run(run).catalogue)
+    changes.draw(out, reference or images, images, stack=auditing.config_of(Run(run)).plan.dims == 2)
+    return found
 
 
 def _predict(order: Order, model: Path, ready: Ready, ids: Sequence[str], out: Path) -> tuple[Path, ...]:

@@ -121,24 +121,24 @@ def _outline(picture: np.ndarray, labels: np.ndarray) -> None:
         picture[bright] = 0.75 * colour + 0.25 * 255  # lighter than the tint of the same class
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """Matplotlib's own font: it has many scripts and is there on every machine."""
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _mark(picture: Image.Image, letters: tuple[str, str, str, str]) -> None:
-    draw, font = ImageDraw.Draw(picture), _font(11)
+    draw, face = ImageDraw.Draw(picture), font(11)
     width, height = picture.size
     places = ((width / 2, 2, "mt"), (width / 2, height - 2, "mb"), (3, height / 2, "lm"), (width - 3, height / 2, "rm"))
     for letter, (x, y, anchor) in zip(letters, places, strict=True):
-        draw.text((x, y), letter, fill="#e4e7eb", font=font, anchor=anchor, stroke_width=1, stroke_fill="black")
+        draw.text((x, y), letter, fill="#e4e7eb", font=face, anchor=anchor, stroke_width=1, stroke_fill="black")
 
 
 def _with_legend(picture: Image.Image, names: Sequence[str]) -> Image.Image:
-    font, row, margin = _font(12), 18, 6
+    face, row, margin = font(12), 18, 6
     places, x, y = [], margin, 0
     for index, name in enumerate(names[1:], start=1):
-        width = 16 + round(font.getlength(name)) + 12
+        width = 16 + round(face.getlength(name)) + 12
         if x > margin and x + width > picture.width:
             x, y = margin, y + row
         places.append((index, name, x, y))
@@ -149,7 +149,7 @@ def _with_legend(picture: Image.Image, names: Sequence[str]) -> Image.Image:
     for index, name, left, top in places:
         top += picture.height + margin
         draw.rectangle((left, top + 3, left + 10, top + 13), fill=class_colour(index))
-        draw.text((left + 16, top + row / 2), name, fill="#1f2933", font=font, anchor="lm")
+        draw.text((left + 16, top + row / 2), name, fill="#1f2933", font=face, anchor="lm")
     return framed
 
 

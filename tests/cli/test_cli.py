@@ -20,6 +20,7 @@ COMMANDS = [
     "train",
     "predict",
     "evaluate",
+    "audit",
     "report",
     "methods",
     "config",
@@ -53,6 +54,7 @@ def test_help_of_each(fewmask, command: str) -> None:
         ("train", "--method --out --split --labelled --steps --device --resume --seed"),
         ("predict", "--out --probabilities --uncertainty --samples --format"),
         ("evaluate", "--reference --split --out --protocol --json"),
+        ("audit", "--against --reference --out --json"),
         ("report", "--out"),
         ("methods", "--json"),
         ("config", "--json"),
@@ -128,6 +130,7 @@ def test_starts_in_half_a_second(words: list[str]) -> None:
         (["split", "DATA", "--labelled", "1", "--group", "site"], 2, "has no site"),
         (["predict", "absent", "DATA"], 3, "absent"),
         (["evaluate", "absent", "--reference", "DATA"], 3, "absent"),
+        (["audit", "absent"], 3, "absent: no checkpoint"),
         (["report", "absent"], 3, "absent: no config.yaml"),
     ],
 )

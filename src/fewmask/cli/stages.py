@@ -146,6 +146,27 @@ def evaluate(
     show(summary, listing.summary_text(summary), as_json)
 
 
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run whose method rectifies pseudo-labels.")],
+    out: Annotated[Path, out_option("DIR", "Where audit.csv, audit.json and pictures go.")],
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="RUN2", help="A control run, such as one without diffusion.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="CATALOGUE", help="Masks of the unlabelled cases. Default: val's masks."),
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Pseudo-labels before and after rectification. With controls, on masks that training did not see."""
+    from fewmask import job, listing
+
+    found = job.audit(run, out, against=against, reference=reference, device=device, quiet=quiet)
+    show(found, listing.audit_text(found), as_json)
+
+
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[Path, out_option("report.html", "The file to write.")],

@@ -18,6 +18,7 @@ from fewmask.report.page import (
     tile,
 )
 from fewmask.report.record import Record
+from fewmask.report.rectification import rectification
 from fewmask.report.results import case_table, class_table, interval, result_notes
 from fewmask.report.words import continuation, counted, headline, provenance, warnings
 
@@ -28,6 +29,7 @@ def one_run(record: Record) -> list[Content]:
     sections = [
         Section("Results", "results", results(record)),
         Section("Masks", "masks", masks(record)),
+        Section("Pseudo-labels", "pseudo-labels", rectification(record)),
         Section("Training", "training", curves(record)),
         Section("Every case", "cases", cases(record)),
         Section("Where this comes from", "source", provenance(record)),

@@ -1,0 +1,51 @@
+"""What the audit of a run found: pseudo-labels before and after rectification, and the controls."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fewmask.report.page import Content, element, picture, table
+from fewmask.report.record import Record
+from fewmask.report.results import interval
+
+CONTROLS = {
+    "raw": "pseudo-labels as they are",
+    "rectified": "after rectification",
+    "latent_zero": "control: the latent set to zero",
+    "latent_noise": "control: noise for the latent",
+    "condition_copy": "control: the raw label's latent, not denoised",
+    "against": "rectified by the other run",
+}
+
+
+def rectification(record: Record) -> list[Content]:
+    """The verdict, a table of variants, and a picture of the best and the worst patient; [] without an audit."""
+    path = record.run.audit / "audit.json"
+    if not path.is_file():
+        return []
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    for name, dice in found["dice"].items():
+        difference = found["differences"].get(f"rectified - {name}", {})
+        p = difference.get("p")
+        rows.append([CONTROLS.get(name, name), interval(dice), interval(difference), "–" if p is None else f"{p:.3f}"])
+    pictures = [
+        element(
+            "figure",
+            picture(file.read_bytes(), f"{file.stem}: input, raw, rectified, truth, change"),
+            element("figcaption", file.stem.replace("-", ", ", 1)),
+        )
+        for file in sorted((record.run.audit / "pictures").glob("*.png"))
+    ]
+    note = (
+        f"Dice of pseudo-labels on {found['split']}: {found['cases']} cases of {found['patients']} patients whose "
+        "masks training did not see. In small print: 95 % bootstrap intervals over patients; p: Wilcoxon, paired. "
+        "Pictures: green was corrected, red was spoilt, yellow was wrong before and after."
+    )
+    return [
+        element("p", element("strong", found["verdict"])),
+        table(["Pseudo-labels", "Dice", "rectified minus this", "p"], rows),
+        element("p", note, class_="note"),
+        pictures,
+    ]
