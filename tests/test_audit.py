@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewmask import api, audit, changes, job
+from fewmask import api, audit, job
 from fewmask.audit import Scores, summary, verdict
 from fewmask.data.catalogue import read_catalogue
 from fewmask.errors import DataError, SettingsError
@@ -121,20 +121,3 @@ def test_a_reference_that_lacks_cases(rectified: Path, tmp_path: Path):
 def test_a_folder_without_a_checkpoint(tmp_path: Path):
     with pytest.raises(DataError, match="no checkpoint"):
         audit.audit(tmp_path, tmp_path / "audit")
-
-
-# pictures
-
-
-def test_changes_are_told_apart():
-    truth = np.array([1, 1, 2, 0, 0])
-    raw = np.array([0, 1, 1, 1, 0])
-    rectified = np.array([1, 0, 3, 1, 0])
-    assert changes.change(raw, rectified, truth).tolist() == [1, 2, 3, 0, 0]
-
-
-def test_cases_are_ranked_by_what_they_gained(tmp_path: Path):
-    path = tmp_path / "audit.csv"
-    rows = ["case,class,variant,dice", "x,a,raw,0.5", "x,a,rectified,0.4", "x,b,raw,", "x,b,rectified,0.9"]
-    path.write_text("\n".join([*rows, "y,a,raw,0.5", "y,a,rectified,0.7", "y,a,latent_zero,0.1"]))
-    assert [(case, round(gain, 6)) for case, gain in changes.gains(path)] == [("x", -0.1), ("y", 0.2)]

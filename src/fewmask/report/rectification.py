@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fewmask.report.page import Content, element, picture, table
@@ -29,12 +30,13 @@ def rectification(record: Record) -> list[Content]:
     for name, dice in found["dice"].items():
         difference = found["differences"].get(f"rectified - {name}", {})
         p = difference.get("p")
-        rows.append([CONTROLS.get(name, name), interval(dice), interval(difference), "–" if p is None else f"{p:.3f}"])
+        rows.append([CONTROLS.get(name, name), interval(dice), _signed(difference), "–" if p is None else f"{p:.3f}"])
     pictures = [
         element(
             "figure",
             picture(file.read_bytes(), f"{file.stem}: input, raw, rectified, truth, change"),
             element("figcaption", file.stem.replace("-", ", ", 1)),
+            class_="strip",
         )
         for file in sorted((record.run.audit / "pictures").glob("*.png"))
     ]
@@ -49,3 +51,13 @@ def rectification(record: Record) -> list[Content]:
         element("p", note, class_="note"),
         pictures,
     ]
+
+
+def _signed(difference: Mapping[str, Any]) -> Content:
+    """A mean difference with its interval, each with its sign; a dash where there is none."""
+    if difference.get("mean") is None:
+        return "–"
+    mean = f"{difference['mean']:+.3f} "
+    if difference["low"] is None:
+        return mean
+    return [mean, element("small", f"{difference['low']:+.3f} to {difference['high']:+.3f}")]
