@@ -49,3 +49,14 @@ def test_a_fault_of_fewmask_says_so() -> None:
     line, status = explain(KeyError("x"))
     assert status == 1
     assert "KeyError" in line and "--debug" in line
+
+
+def test_a_batch_of_one_voxel_is_told_with_its_remedy() -> None:
+    """What torch itself raises where a single 16x16 image reaches the bottom of the network."""
+    import torch
+
+    with pytest.raises(ValueError) as raised:
+        torch.nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+    line, status = explain(raised.value)
+    assert status == 2
+    assert "raise method.labelled_batch or plan.size, or set method.segmenter.normalisation=group" in line

@@ -31,6 +31,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"fewmask: {where}{(error.strerror or _line(error)).lower()}; check the path", DataError.exit_status
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
         return f"fewmask: {_NO_MEMORY}", OutOfMemory.exit_status
+    if "Expected more than 1 value per channel" in str(error):
+        return f"fewmask: {_LONE_VOXEL}", SettingsError.exit_status
     return (
         f"fewmask: {type(error).__name__}: {_line(error)}; this is a fault of fewmask, "
         "repeat with --debug and report what it shows",
@@ -38,6 +40,10 @@ def explain(error: Exception) -> tuple[str, int]:
     )
 
 
+_LONE_VOXEL = (
+    "batch normalisation was left with one voxel; raise method.labelled_batch or plan.size, "
+    "or set method.segmenter.normalisation=group"
+)
 _NO_MEMORY = "memory is full; lower method.labelled_batch, predict.batch or plan.size"
 
 
