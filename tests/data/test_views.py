@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from fewmask.data import views
 from fewmask.seeding import generator
-from fewmask.types import StrongView, WeakView
+from fewmask.types import StrongView, Views, WeakView
 
 PATCHES = [(17, 24), (7, 10, 13)]
 
@@ -194,3 +194,10 @@ def test_cutout_erases_one_box_with_the_mean():
         box = erased[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         assert box.float().mean() == 1.0
         assert changed[row][:, erased].unique().numel() == 1
+
+
+def test_flips_are_the_planned_ones_where_the_method_leaves_them_open():
+    open_, own = Views(weak=WeakView(rotation=30)), Views(weak=WeakView(flip=(1,)))
+    assert views.with_flips(open_, (0,)).weak == WeakView(rotation=30, flip=(0,))
+    assert views.with_flips(open_, None).weak.flip == ()
+    assert views.with_flips(own, (0,)) is own

@@ -7,15 +7,23 @@ runs on the whole batch at once.  The set of changes is that of nnU-Net (Isensee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewmask.types import StrongView, WeakView
+from fewmask.types import StrongView, Views, WeakView
 
 CONTROL_POINTS = 5  # per axis, of the smooth random fields
+
+
+def with_flips(views: Views, planned: Sequence[int] | None) -> Views:
+    """Views whose weak view mirrors the planned axes, where the method leaves that open."""
+    if views.weak.flip is not None:
+        return views
+    return replace(views, weak=views.weak.model_copy(update={"flip": tuple(planned or ())}))
 
 
 def reach(view: WeakView, patch: Sequence[int]) -> tuple[int, ...]:

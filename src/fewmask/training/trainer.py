@@ -17,6 +17,7 @@ from fewmask.config import Config
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
+from fewmask.data.views import with_flips
 from fewmask.device import choose_device
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
 from fewmask.methods import build_method
@@ -34,7 +35,7 @@ from fewmask.training.optim import build_optimisers, set_learning_rates
 from fewmask.training.signals import listening
 from fewmask.training.stages import Span, spans
 from fewmask.training.validation import Validation
-from fewmask.types import Batch, Clock, Split, Stage, Task, Update, Views
+from fewmask.types import Batch, Clock, Split, Stage, Task, Update
 
 
 def train(
@@ -85,7 +86,7 @@ class _Trainer:
         self.fingerprint = cache.fingerprint(training, plan.intensity)
         torch.manual_seed(derive(self.seed, "init"))
         self.method = build_method(config.method, self.task)
-        self.views = _with_flips(self.method.views(), plan.flip)
+        self.views = with_flips(self.method.views(), plan.flip)
         self.source = Source(
             cache,
             split,
@@ -293,11 +294,3 @@ class _Trainer:
 
     def _model(self) -> Model:
         return export(self.method, self.progress, self.catalogue, self.cache, self.config, self.fingerprint)
-
-
-def _with_flips(views: Views, planned: tuple[int, ...] | None) -> Views:
-    """Views whose weak view mirrors the planned axes, where the method leaves that open."""
-    if views.weak.flip is not None:
-        return views
-    weak = views.weak.model_copy(update={"flip": planned or ()})
-    return Views(weak=weak, strong=views.strong, unlabelled=views.unlabelled)
