@@ -10,13 +10,19 @@ A cell is one process of one thread; --workers 2 fills two cores.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+
+from fewmask.statistics import bootstrap_interval, paired_wilcoxon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,23 +132,48 @@ def table(name: str, out: Path) -> str:
 
 
 def summary(name: str, out: Path) -> str:
-    """One row a cell: mean and range over seeds, and the mean difference from `supervised` with the same seed."""
+    """One row a cell: mean and range over seeds, and the difference from `supervised` with the same seed, paired.
+
+    Its interval and p are over patients, of the mean over the seeds that both have.
+    """
     grid = GRIDS[name]
     dice = {
         cell: {seed: found for seed in grid.seeds if (found := _dice(folder_of(out, name, cell, seed))) is not None}
         for cell in grid.cells
     }
-    head = "| cell | seeds | Dice, mean (least to most) | minus supervised, seed by seed |"
+    head = "| cell | seeds | Dice, mean (least to most) | minus supervised, seed by seed | on average [95 %], p |"
     rows = [head, "|" + "---|" * (head.count("|") - 1)]
     for cell, found in dice.items():
         if not found:
             continue
         values = list(found.values())
         spread = f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-        base = dice.get("supervised", {})
-        apart = [f"{found[seed] - base[seed]:+.3f}" for seed in found if seed in base and cell != "supervised"]
-        rows.append(f"| {cell} | {len(values)} | {spread} | {', '.join(apart) or '-'} |")
+        shared = [seed for seed in found if cell != "supervised" and seed in dice.get("supervised", {})]
+        apart = ", ".join(f"{found[seed] - dice['supervised'][seed]:+.3f}" for seed in shared)
+        rows.append(f"| {cell} | {len(values)} | {spread} | {apart or '-'} | {_paired(name, out, cell, shared)} |")
     return "\n".join(rows)
+
+
+def _paired(name: str, out: Path, cell: str, seeds: Sequence[int]) -> str:
+    """Mean difference from `supervised` over cases and classes, its interval over patients and Wilcoxon's p."""
+    if not seeds:
+        return "-"
+    pairs = [[_cases(folder_of(out, name, kind, seed)) for kind in (cell, "supervised")] for seed in seeds]
+    cases = sorted(pairs[0][0])
+    difference = np.mean([[np.subtract(ours[case], theirs[case]) for case in cases] for ours, theirs in pairs], axis=0)
+    patients = [patient for patient, _ in cases]
+    found = bootstrap_interval(difference, patients)
+    p = paired_wilcoxon(np.zeros(len(cases)), np.nanmean(difference, axis=1), patients)
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], {'-' if p is None else f'{p:.3f}'}"
+
+
+def _cases(folder: Path) -> dict[tuple[str, str], list[float]]:
+    """(patient, case) -> Dice of each class."""
+    cases: dict[tuple[str, str], list[float]] = {}
+    with open(folder / "evaluation" / "metrics.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            cases.setdefault((row["patient"], row["case"]), []).append(float(row["dice"] or "nan"))
+    return cases
 
 
 def _dice(folder: Path) -> float | None:
