@@ -50,6 +50,19 @@ GRIDS = {
             "fixmatch": ("--method", "fixmatch"),
         },
     ),
+    "acdc-diffrect": Grid(
+        data="acdc",
+        steps=3000,
+        seeds=(0, 1),
+        shared=("--labelled", "3", "--val", "10"),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "fixmatch": ("--method", "fixmatch"),
+            "diffrect, plain network": ("--method", "diffrect", "method.diffuse=false"),
+            "diffrect": ("--method", "diffrect"),
+            "diffrect, released": ("--method", "diffrect", "method.preset=released"),
+        },
+    ),
     "hippocampus-cpu": Grid(
         data="Task04_Hippocampus",
         steps=1500,
