@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -76,6 +78,30 @@ def test_a_second_writer_is_refused_and_the_lock_ends_with_its_process(tmp_path)
         with pytest.raises(SettingsError, match="choose another --out"), run.locked():
             pass
     assert second() == "free\n"
+
+
+def test_a_child_that_outlives_a_killed_process_holds_no_lock(tmp_path):
+    """As a loader's process does for some seconds."""
+    run = Run(tmp_path / "run")
+    script = (
+        "import os, sys, time; from pathlib import Path; from fewmask.runs import Run\n"
+        "with Run(Path(sys.argv[1])).locked():\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(run.root)], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    with pytest.raises(SettingsError, match=f"process {process.pid} is writing"), run.locked():
+        pass
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    try:
+        with run.locked():
+            os.kill(child, 0)  # it is still there
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_the_environment_is_recorded(tmp_path):

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from fewmask.errors import OutOfMemory, SettingsError
 
@@ -101,9 +101,11 @@ class Run:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with open(self.root / LOCK, "a+") as file:
+            _HELD.add(file)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                _HELD.discard(file)
                 file.seek(0)
                 raise SettingsError(
                     f"{self.root}: process {file.read().strip() or '?'} is writing to this folder; "
@@ -115,6 +117,7 @@ class Run:
             try:
                 yield
             finally:
+                _HELD.discard(file)
                 self._leave_no_empty_folder()
 
     def _leave_no_empty_folder(self) -> None:
@@ -122,6 +125,20 @@ class Run:
         if [entry.name for entry in self.root.iterdir()] == [LOCK]:
             (self.root / LOCK).unlink()
             self.root.rmdir()
+
+
+_HELD: set[TextIO] = set()
+"""The locks of this process."""
+
+
+def _let_go() -> None:
+    """A forked child shares its parent's locks: a loader's process would hold them for seconds after a kill."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
