@@ -51,3 +51,7 @@ def test_it_repeats_with_the_seed_and_rests_in_evaluation():
     assert torch.equal(layer.eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x) and not Dropout(1.0)(x).any()
     assert isinstance(layer, nn.Dropout)
+
+
+def test_the_precision_stays():
+    assert Dropout(0.5)(torch.ones(3, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16

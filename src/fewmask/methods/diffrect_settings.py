@@ -66,15 +66,15 @@ class DiffRectConfig(SemiSupervisedConfig):
     threshold: float = Field(0.95, ge=0, lt=1)
     uncertain: Literal["ignore", "background"] = "ignore"
     """What becomes of voxels that do not pass (section 5.2, B5)."""
-    strong_loss: Ramp = Ramp()
-    """Weight of the raw labels on the strong view."""
+    strong_loss: Ramp = Ramp(peak=0.3)
+    """Weight of the raw labels on the strong view; that of `fixmatch`."""
     complementary: bool = False
     """The complementary terms of section 1.4 (B6)."""
     cutmix: float = Field(0.5, ge=0, le=1)
     """Probability that a strong view carries a box of another one (base averaged)."""
     cutmix_area: ShareRange = (0.02, 0.4)
     """Range of the box's share of the image."""
-    rectified_loss: Ramp = Ramp(start=0.2, length=0.4)
+    rectified_loss: Ramp = Ramp(peak=0.3, start=0.2, length=0.4)
     """Weight of the rectified labels (B8)."""
 
     # the rectifier
