@@ -16,7 +16,7 @@ from fewmask.data.catalogue import open_catalogue, write_catalogue
 from fewmask.data.formats import read_image, write_volume
 from fewmask.data.splits import read_split
 from fewmask.errors import DataError, OutOfMemory, SettingsError
-from fewmask.order import Order, grouped_by, make_ready, open_run
+from fewmask.order import Order, grouped_by, make_ready, open_run, split_for
 from fewmask.resolution import Request
 from fewmask.runs import Run
 
@@ -177,6 +177,23 @@ def test_exemplar_is_a_list_of_one(order: Order, tmp_path: Path) -> None:
     assert [bool((plane != 255).any()) for plane in label] == [False, True, False]
     with pytest.raises(DataError, match="patient099"):
         make_ready(replace(one, exemplar="patient099"), open_run(tmp_path / "other"))
+
+
+def test_a_recipe_says_who_is_labelled_where_the_command_does_not(order: Order, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("about: {kind: data, summary: x}\nsplit: {labelled: 1, val: 1}\n")
+    (tmp_path / "two.yaml").write_text("about: {kind: data, summary: x}\nsplit: {labelled: 2}\n")
+    catalogue = open_catalogue(order.data, quiet=True)
+
+    def sizes(*names: str, **given: str | None) -> tuple[int, int, int]:
+        recipes = tuple(str(tmp_path / name) for name in names)
+        asked = replace(order, **{"labelled": None, "val": None, "test": None, **given})
+        split, _ = split_for(replace(asked, request=replace(order.request, recipes=recipes)), catalogue)
+        return len(split.labelled), len(split.val), len(split.test)
+
+    assert sizes("one.yaml") == (1, 1, 0)
+    assert sizes("one.yaml", "two.yaml") == (2, 1, 0)  # the later one wins
+    assert sizes("one.yaml", labelled="2", test="1") == (2, 1, 1)
+    assert sizes("two.yaml", exemplar=catalogue.cases[0].id)[0] == 1
 
 
 def test_a_split_file_is_taken_as_it_is(order: Order, phantoms: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_rank_has_its_own_settings_on_top(tmp_path):
     ("text", "message"),
     [
         ("about: [", "not valid YAML"),
-        ("just words", "expected keys about, all, 2d, 3d"),
+        ("just words", "expected keys about, split, all, 2d, 3d"),
         ("about: {kind: dish, summary: x}", "choose 'method', 'data' or 'tier'"),
     ],
 )

@@ -24,6 +24,7 @@ from fewmask.device import check_name
 from fewmask.errors import SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
+from fewmask.recipe import load_recipe
 from fewmask.resolution import Request
 from fewmask.runs import REQUEST, Run, atomic_write, writing
 from fewmask.types import Split
@@ -33,9 +34,9 @@ from fewmask.types import Split
 class Order:
     """What a run was asked for: the data, who is labelled, and the settings.
 
-    labelled, val, test: as in `choose_split`; exemplar: one `case` or `case:slice` in place of `labelled`; split: a
-    split.json in place of all four.  cache None: inside the run folder.  device, cache and quiet may change between
-    sittings; the rest may not.
+    labelled, val, test: as in `choose_split`, None: as a recipe says; exemplar: one `case` or `case:slice` in place of
+    `labelled`; split: a split.json in place of all four.  cache None: inside the run folder.  device, cache and quiet
+    may change between sittings; the rest may not.
     """
 
     data: Path
@@ -169,8 +170,12 @@ def split_for(order: Order, catalogue: Catalogue) -> tuple[Split, tuple[str, ...
     if order.split is not None:
         split = check_split(read_split(order.split), catalogue)
         return split, (f"as {order.split} says",)
-    labelled = order.labelled if order.exemplar is None else Exemplar(order.exemplar)
-    return choose_split(catalogue, labelled, order.val, order.test)
+    asked = {"labelled": order.labelled, "val": order.val, "test": order.test}
+    for recipe in map(load_recipe, reversed(order.request.recipes)):  # the later one wins, the command over all
+        for role, amount in recipe.split.model_dump(exclude_none=True).items():
+            asked[role] = asked[role] or str(amount)
+    labelled = asked["labelled"] if order.exemplar is None else Exemplar(order.exemplar)
+    return choose_split(catalogue, labelled, asked["val"], asked["test"])
 
 
 def _compare(order: Order, run: Run) -> None:

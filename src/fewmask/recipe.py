@@ -14,7 +14,15 @@ from fewmask.errors import SettingsError
 
 
 class Recipe(Settings):
-    """A YAML file of settings.  `about` describes it; `all`, `2d` and `3d` hold settings for any rank, 2-D and 3-D."""
+    """A YAML file of settings.  `about` describes it; `all`, `2d` and `3d` hold settings for any rank, 2-D and 3-D;
+    `split` says who is labelled where the command does not."""
+
+    class Split(Settings):
+        """As the options of the same names: a number of patients, a percentage, a file or a name."""
+
+        labelled: int | str | None = None
+        val: int | str | None = None
+        test: int | str | None = None
 
     class About(Settings):
         kind: Literal["method", "data", "tier"]
@@ -25,6 +33,7 @@ class Recipe(Settings):
 
     name: str
     about: About
+    split: Split = Split()
     all: dict[str, Any] = Field({})
     two: dict[str, Any] = Field({}, alias="2d")
     three: dict[str, Any] = Field({}, alias="3d")
@@ -60,5 +69,5 @@ def load_recipe(name: str) -> Recipe:
     except yaml.YAMLError as error:
         raise SettingsError(f"recipe {name}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"recipe {name}: expected keys about, all, 2d, 3d")
+        raise SettingsError(f"recipe {name}: expected keys about, split, all, 2d, 3d")
     return validated(Recipe, {"name": name, **content}, where=f"recipe {name}")

@@ -12,13 +12,18 @@ from fewmask.recipe import load_recipe, recipe_names
 from fewmask.resolution import Request
 
 NAMES = recipe_names()
-TIERS = [name for name in NAMES if load_recipe(name).about.kind == "tier"]
+RECIPES = {name: load_recipe(name) for name in NAMES}
+TIERS = [
+    name for name, found in RECIPES.items() if found.about.kind == "tier" and "name" not in found.all.get("method", {})
+]
+COMPLETE = [name for name, found in RECIPES.items() if found.about.kind == "tier" and name not in TIERS]
+DATA = [name for name, found in RECIPES.items() if found.about.kind == "data"]
 
 
 def test_how_many() -> None:
-    kinds = [load_recipe(name).about.kind for name in NAMES]
-    assert (kinds.count("method"), kinds.count("tier")) == (len(METHODS), 2)
-    assert len(NAMES) >= 5
+    assert sorted(TIERS) == ["cpu", "paper"]
+    assert len(NAMES) == len(METHODS) + len(TIERS) + len(COMPLETE) + len(DATA)
+    assert len(DATA) >= 5 and COMPLETE
 
 
 def test_method_recipes_are_the_methods() -> None:
@@ -35,6 +40,23 @@ def test_method_on_tier(method: str, tier: str, dims: int) -> None:
     resolved = resolution.resolve(Request(method=method), tier, dims)
     assert len(resolved.config.plan.size) == dims
     assert resolved.config.method["name"] == method
+    assert resolved.came_from("plan.size") == f"tier recipe {tier}"
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_published_setup_names_its_method_and_builds(name: str) -> None:
+    resolved = resolution.resolve(Request(recipes=(name,)), dims=2)
+    assert resolved.config.method["name"] == RECIPES[name].all["method"]["name"]
+    resolution.trial(resolved.config)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", DATA)
+def test_data_on_tier(name: str, tier: str) -> None:
+    """A data recipe says who is labelled, how thick the slices are, and leaves the scale to the tier."""
+    assert RECIPES[name].split.labelled and RECIPES[name].split.val
+    resolved = resolution.resolve(Request(recipes=(name,)), tier, 2)
+    assert resolved.came_from("plan.dims") == f"data recipe {name}"
     assert resolved.came_from("plan.size") == f"tier recipe {tier}"
 
 
