@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
@@ -182,6 +183,23 @@ def test_a_term_that_is_not_finite_is_named(catalogue, split, cache, settings, t
     monkeypatch.setattr(Supervised, "step", step)
     with pytest.raises(FewmaskError, match="step 0: loss term 'broken' is"):
         trainer.train(catalogue, split, cache, settings("supervised"), Run(tmp_path), device="cpu", quiet=True)
+
+
+def test_what_a_broken_term_spoilt_is_never_saved(catalogue, split, cache, settings, tmp_path, monkeypatch):
+    """The second update of a step breaks after three good steps: the checkpoint of the third is what stays."""
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        yield Update({"fine": self.segmenter(batch.labelled.image).mean()})
+        yield Update({"coarse_latent": self.segmenter(batch.labelled.image).mean() * (0 if clock.step < 3 else np.nan)})
+
+    monkeypatch.setattr(Supervised, "step", step)
+    config = settings("supervised", steps=9, train={"save_minutes": 1e-9, "validations": 0})
+    with pytest.raises(FewmaskError, match="step 3: loss term 'coarse_latent' is nan; lower"):
+        trainer.train(catalogue, split, cache, config, Run(tmp_path), device="cpu", quiet=True)
+    state = Run(tmp_path).last / "state.safetensors"
+    with safe_open(state, "pt") as file:
+        assert json.loads(file.metadata()["progress"])["step"] == 3
+    assert all(value.isfinite().all() for value in load_file(state).values())
 
 
 def test_only_the_named_groups_step(catalogue, split, cache, settings, tmp_path, monkeypatch):

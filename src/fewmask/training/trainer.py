@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -212,6 +213,7 @@ class _Trainer:
         while (update := self._next(updates)) is not None:
             self._apply(update, span.stage)
             self.updates.append(update)
+        self._refuse_infinite()
         # in every step, so that no saving or validating, which the clock decides on, can change what is learned
         distributed.share_buffers(self.method)
 
@@ -221,14 +223,7 @@ class _Trainer:
 
     def _apply(self, update: Update, stage: Stage) -> None:
         """One optimiser update: backward, averaging, clipping, stepping the groups that take part."""
-        total = 0.0
-        for name, term in update.terms.items():
-            if not torch.isfinite(term):
-                raise FewmaskError(
-                    f"step {self.progress.step}: loss term '{name}' is {float(term.detach())}; "
-                    "lower train.optimiser.lr or set train.precision=fp32"
-                )
-            total = total + update.weights.get(name, 1.0) * term
+        total = sum(update.weights.get(name, 1.0) * term for name, term in update.terms.items())
         for parameters in self.parameters.values():
             for parameter in parameters:
                 parameter.grad = None
@@ -239,6 +234,20 @@ class _Trainer:
             distributed.average_gradients(self.parameters[name])
             nn.utils.clip_grad_norm_(self.parameters[name], self.config.train.clip)
             self.optimisers[name].step()
+
+    def _refuse_infinite(self) -> None:
+        """Raise FewmaskError naming the first loss term that is no number; what it spoilt is never saved.
+
+        One question to the device a step, as it must finish all work before it can answer.
+        """
+        terms = [entry for update in self.updates for entry in update.terms.items()]
+        values = torch.stack([term.detach().float() for _, term in terms]).tolist()
+        for (name, _), value in zip(terms, values, strict=True):
+            if not math.isfinite(value):
+                raise FewmaskError(
+                    f"step {self.progress.step}: loss term '{name}' is {value}; "
+                    "lower train.optimiser.lr or set train.precision=fp32"
+                )
 
     # around the steps
 
