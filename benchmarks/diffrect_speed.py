@@ -21,6 +21,7 @@ from fewmask.config import Network, Train
 from fewmask.losses import dice_ce
 from fewmask.methods import METHODS
 from fewmask.methods.base import Method
+from fewmask.methods.diffrect import DiffRect
 from fewmask.nets import build_segmenter
 from fewmask.training.optim import build_optimisers
 from fewmask.types import Batch, Clock, Stream, Task
@@ -74,6 +75,44 @@ def stepping(method: Method, batch: Batch, device: torch.device) -> Callable[[],
     return step
 
 
+def once(part: Callable[[], None]) -> Callable[[], Iterator[str]]:
+    def step() -> Iterator[str]:
+        part()
+        yield "part"
+
+    return step
+
+
+def components(method: DiffRect, batch: Batch, device: torch.device) -> dict[str, Callable[[], None]]:
+    """What a step of the corrected preset is made of, each by itself."""
+    x, u = batch.labelled, batch.unlabelled
+    generator = torch.Generator(device).manual_seed(0)
+    guidance = torch.full((3,), 100.0, device=device)
+    noise = torch.randn(method.rectifier.latent_shape(x.label.shape), device=device, generator=generator)
+
+    @torch.no_grad()
+    def teacher() -> None:
+        method.teacher(u.image)
+
+    def student() -> None:
+        sum(dice_ce(method.segmenter(stream.image), x.label, x.valid) for stream in (x, u)).backward()
+
+    def transport() -> None:
+        logits, error = method.rectifier.transport(x.image, x.label, x.label, guidance, generator)
+        (dice_ce(logits, x.label, x.valid) + error.mean()).backward()
+
+    @torch.no_grad()
+    def sampling() -> None:
+        method.average.network.sample(u.image, x.label, guidance, noise)
+
+    return {
+        "teacher, 3 images": teacher,
+        "student, 3 + 3 images, with backward": student,
+        "rectifier, one transport of 3 labels, with backward": transport,
+        "rectifier, sampling 3 labels": sampling,
+    }
+
+
 def measured(step: Callable[[], Iterator[str]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each part of a step, and of the whole."""
     parts: dict[str, list[float]] = {}
@@ -118,6 +157,10 @@ def main() -> None:
                 for part, seconds in parts.items():
                     if part != "whole":
                         print(f"    {seconds:7.3f} s  {part}")
+            print("  corrected, by component")
+            for name, component in components(method, batch, device).items():
+                seconds = measured(once(component), asked.repeats, device)["whole"]
+                print(f"    {seconds:7.3f} s  {name}")
 
 
 if __name__ == "__main__":
