@@ -64,11 +64,10 @@ def test_a_preset_fills_what_is_not_given():
 
 def test_released_pseudo_labels_turn_doubt_into_background():
     """Fact 4: (.4, .3, .25, .05) -> 0; (.05, .3, .4, .25) -> 2; (.1, .3, .35, .25) -> 0, where no class passes."""
-    p = torch.tensor([[0.4, 0.3, 0.25, 0.05], [0.05, 0.3, 0.4, 0.25], [0.1, 0.3, 0.35, 0.25]])
-    logits = p.log().T.reshape(1, 4, 1, 3)
-    label, keep = build(preset="released")._believed(logits)
+    p = torch.tensor([[0.4, 0.3, 0.25, 0.05], [0.05, 0.3, 0.4, 0.25], [0.1, 0.3, 0.35, 0.25]]).T.reshape(1, 4, 1, 3)
+    label, keep = build(preset="released")._believed(p)
     assert label.tolist() == [[[0, 2, 0]]] and keep.all()
-    label, keep = build(confidence="ratio", threshold=0.8)._believed(logits)
+    label, keep = build(confidence="ratio", threshold=0.8)._believed(p)
     assert label.tolist() == [[[0, 2, 2]]] and keep.tolist() == [[[True, True, False]]]
 
 
@@ -78,7 +77,7 @@ def test_released_pseudo_labels_turn_doubt_into_background():
 @pytest.mark.parametrize("preset", ["corrected", "released"])
 def test_gradients_never_cross(preset):
     """Fact 7: the rectifier's losses leave the segmenter alone and the other way round."""
-    method = build(preset=preset, threshold=0.0)
+    method = build(preset=preset, threshold=0.0, rectified_loss={"peak": 1.0})
     seen = set()
     for update in method.step(batch(), clock(20_000)):
         (group,) = update.groups
@@ -88,7 +87,19 @@ def test_gradients_never_cross(preset):
                 moved = any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
                 assert moved == (other == group), (name, other)
             seen.add(name)
-    assert {"supervised", "raw", "rectified", "fine", "fine_latent", "coarse", "coarse_latent"} <= seen
+    pseudo = "raw" if preset == "released" else "pseudo"
+    assert {"supervised", pseudo, "rectified", "fine", "fine_latent", "coarse", "coarse_latent"} <= seen
+
+
+@pytest.mark.parametrize(("share", "follows"), [(0.0, 1), (0.4, 1), (0.6, 2), (1.0, 2)])
+def test_the_share_decides_whose_label_is_learnt(share, follows):
+    """Teacher and student say 1 everywhere, the rectifier 2: the student disagrees with what it learns where 2 wins."""
+    method = build(threshold=0.0, rectified_share={"peak": share, "start": 0.0, "length": 0.0})
+    one, two = (torch.eye(4)[k].view(1, 4, 1, 1).expand(3, 4, 16, 19) for k in (1, 2))
+    method.teacher.forward = method.segmenter.forward = lambda image: 40 * one
+    method._rectified = lambda *_: two
+    loss = float(next(iter(method.step(batch(), clock(20_000)))).terms["pseudo"])
+    assert loss < 0.01 if follows == 1 else loss > 1
 
 
 def test_without_its_terms_a_step_is_the_supervised_baseline():
@@ -158,6 +169,10 @@ def test_the_audit_has_its_controls():
         ({"preset": "released", "cutmix": 0.5}, "cutmix=0.5 has no place in base=released"),
         ({"complementary": True}, "complementary=True has no place in base=averaged"),
         ({"latent_rows": "all"}, "latent_rows=all has no place"),
+        (
+            {"preset": "released", "rectified_share": {"peak": 0.5}},
+            r"rectified_share.peak=0.5 has no place in base=rel",
+        ),
         ({"skips": "none"}, "skips"),
         ({"start": 0}, "start"),
     ],

@@ -12,7 +12,7 @@ from fewmask.predictors.rectified import noise_of
 from fewmask.types import Task
 
 
-def build(bottleneck: str = "denoised") -> RectifiedPredictor:
+def build(bottleneck: str = "denoised", share: float = 1.0) -> RectifiedPredictor:
     torch.manual_seed(0)
     task = Task(channels=1, classes=3, names=("a", "b", "c"), patch_size=(16, 16))
     rectification = LabelRectification(
@@ -31,7 +31,7 @@ def build(bottleneck: str = "denoised") -> RectifiedPredictor:
         colours=True,
     )
     segmenter = build_segmenter(Network(width=2), task)
-    return RectifiedPredictor(segmenter, rectification, torch.tensor(3.0), bottleneck).eval()
+    return RectifiedPredictor(segmenter, rectification, torch.tensor(3.0), share, bottleneck).eval()
 
 
 def test_a_row_depends_on_its_own_seed_alone():
@@ -46,7 +46,7 @@ def test_a_row_depends_on_its_own_seed_alone():
 
 
 def test_a_twin_from_its_spec():
-    predictor = build("condition")
+    predictor = build("condition", share=0.25)
     twin = build_predictor(json.loads(json.dumps(predictor.spec))).eval()
     twin.load_state_dict(predictor.state_dict())
     image, seed = torch.randn(2, 1, 16, 16), torch.tensor([0, 1])
@@ -58,3 +58,12 @@ def test_noise_is_seeded_by_row():
     noise = noise_of(torch.tensor([7, 8]), (3, 2), torch.device("cpu"))
     assert torch.equal(noise[1], noise_of(torch.tensor([8]), (3, 2), torch.device("cpu"))[0])
     assert not torch.equal(noise[0], noise[1])
+
+
+def test_the_share_mixes_raw_and_rectified():
+    image, seed = torch.randn(2, 1, 16, 16), torch.tensor([0, 1])
+    with torch.no_grad():
+        raw, mixed, rectified = (build(share=share)(image, seed) for share in (0.0, 0.25, 1.0))
+        torch.testing.assert_close(raw, build().segmenter(image).softmax(1))
+    torch.testing.assert_close(mixed, 0.75 * raw + 0.25 * rectified)
+    assert (rectified - raw).abs().max() > 1e-3

@@ -75,7 +75,7 @@ class DiffRect(SemiSupervised):
         update_teacher(self.average, self.rectifier, self.config.ema, clock)
 
     def _averaged(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """An averaged teacher labels, as in FixMatch; the student learns its labels raw and rectified in one update."""
+        """An averaged teacher and the rectifier label together, and the student learns it in one update."""
         x, u, config = batch.labelled, batch.unlabelled, self.config
         logits = self.segmenter(x.strong[0])
         terms, weights, log = {"supervised": dice_ce(logits, x.label, x.valid)}, {}, {}
@@ -84,7 +84,8 @@ class DiffRect(SemiSupervised):
         guidance = self._guidance(label, x.label, x.valid)
         carried = self._carry("fine", x.strong[0], label, x.label, x.valid, guidance, clock)
         if u is not None:
-            weak, keep = self._believed(self.teacher(u.image))
+            raw = _probabilities(self.teacher(u.image)).detach()
+            weak, keep = self._believed(raw)
             box = boxes(tuple(weak.shape), config.cutmix, config.cutmix_area, clock.generator)
 
             def mix(rows: Tensor) -> Tensor:
@@ -93,18 +94,24 @@ class DiffRect(SemiSupervised):
             image, label, kept = mix(u.strong[0]), mix(weak), mix(keep & u.valid)
             logits = self.segmenter(image)
             strong = _hard(logits)
-            terms["raw"], weights["raw"] = dice_ce(logits, label, kept), config.strong_loss.weight(clock)
             if config.guidance == "sample":
                 guidance = self._guidance(strong, label, kept)
             else:
                 guidance = guidance[:1].expand(len(label))
             self.last_guidance.copy_(guidance.mean())
             better, sure = label, kept
-            if weight := config.rectified_loss.weight(clock):
-                rectified, certain = self._rectified(u.image, weak, guidance, clock)
-                better, sure = mix(rectified), mix(certain & u.valid)
-                terms["rectified"], weights["rectified"] = dice_ce(logits, better, sure), weight
-                log["changed"] = ((rectified != weak) & u.valid).float().mean()
+            share, weight = config.rectified_share.weight(clock), config.rectified_loss.weight(clock)
+            if share or weight:
+                rectified = self._rectified(u.image, weak, guidance, clock)
+                log["changed"] = ((rectified.argmax(1) != weak) & u.valid).float().mean()
+                if weight or config.coarse_target == "rectified":
+                    better, certain = self._believed(rectified)
+                    better, sure = mix(better), mix(certain & u.valid)
+                if weight:
+                    terms["rectified"], weights["rectified"] = dice_ce(logits, better, sure), weight
+                weak, keep = self._believed(raw.lerp(rectified, share))
+            terms["pseudo"] = dice_ce(logits, mix(weak), mix(keep & u.valid))
+            weights["pseudo"] = config.strong_loss.weight(clock)
             if config.coarse_target == "raw":
                 better, sure = label, kept
             carried |= self._carry("coarse", image, strong, better, sure, guidance, clock)
@@ -120,7 +127,7 @@ class DiffRect(SemiSupervised):
         valid = torch.cat([x.valid, u.valid])
 
         on_weak, on_strong = self.segmenter(weak_view), self.segmenter(strong_view)
-        (weak, keep), (strong, _) = self._believed(on_weak), self._believed(on_strong)
+        (weak, keep), (strong, _) = (self._believed(_probabilities(view.detach())) for view in (on_weak, on_strong))
         keep = keep & valid
         terms = {
             "supervised": CE_AND_DICE * dice_ce(on_weak[:n], x.label, x.valid),
@@ -144,7 +151,7 @@ class DiffRect(SemiSupervised):
             "fine_latent": error[:n].mean() if own else error.mean(),
         }
         on_fine = _probabilities(logits)
-        better, sure = self._believed(logits)
+        better, sure = self._believed(on_fine.detach())
         if config.coarse_target == "raw":
             better, sure = weak, keep
         sure = sure & valid
@@ -161,14 +168,13 @@ class DiffRect(SemiSupervised):
         yield self._rectifier_update(carried, clock)
 
         if weight := config.rectified_loss.weight(clock):
-            rectified, certain = self._rectified(weak_view, weak, guidance, clock)
+            rectified, certain = self._believed(self._rectified(weak_view, weak, guidance, clock))
             loss = dice_ce(self.segmenter(weak_view)[n:], rectified[n:], (certain & valid)[n:])
             changed = ((rectified != weak) & valid)[n:].float().mean()
             yield Update({"rectified": CE_AND_DICE * loss}, {"rectified": weight}, ("segmenter",), {"changed": changed})
 
-    def _believed(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """The label (B, *S) of logits and where it may be learnt."""
-        p = _probabilities(logits).detach()
+    def _believed(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """The label (B, *S) of probabilities (B, K, *S) and where it may be learnt."""
         if self.config.confidence == "ratio":
             label, sure = clear_of_the_least(p, self.config.threshold)
         else:
@@ -197,11 +203,11 @@ class DiffRect(SemiSupervised):
         return Update(carried, {name: weight for name in carried if name.startswith("coarse")}, groups=("rectifier",))
 
     @torch.no_grad()
-    def _rectified(self, image: Tensor, label: Tensor, guidance: Tensor, clock: Clock) -> tuple[Tensor, Tensor]:
-        """Sampled weak -> truth: the rectified label (B, *S) and where it may be learnt."""
+    def _rectified(self, image: Tensor, label: Tensor, guidance: Tensor, clock: Clock) -> Tensor:
+        """Sampled weak -> truth: probabilities (B, K, *S) of the rectified label."""
         noise = torch.randn(self.rectifier.latent_shape(label.shape), device=image.device, generator=clock.generator)
         rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
-        return self._believed(rectifier.sample(image, label, guidance, noise))
+        return _probabilities(rectifier.sample(image, label, guidance, noise))
 
     def predictor(self) -> Predictor:
         return SegmenterPredictor(self._labeller())
@@ -209,9 +215,10 @@ class DiffRect(SemiSupervised):
     def audit(self) -> dict[str, Predictor]:
         labeller = self._labeller()
         rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
+        share = self.config.rectified_share.peak or 1.0
 
         def rectified(bottleneck: Bottleneck = "denoised") -> Predictor:
-            return RectifiedPredictor(labeller, rectifier, self.last_guidance, bottleneck)
+            return RectifiedPredictor(labeller, rectifier, self.last_guidance, share, bottleneck)
 
         return {
             "raw": SegmenterPredictor(labeller),

@@ -36,6 +36,7 @@ class DiffRectConfig(SemiSupervisedConfig):
             "latent_rows": "all",
             "coarse_target": "mixed",
             "coarse_loss": {"peak": 0.1, "length": 1.0, "stairs": 200},
+            "rectified_share": {"peak": 0.0},
             "rectified_loss": {"peak": 1.0, "start": 1 / 30, "length": 0.0},
             "cutmix": 0.0,
             "labelled_batch": 3,
@@ -56,9 +57,9 @@ class DiffRectConfig(SemiSupervisedConfig):
 
     # the segmenter
     base: Literal["averaged", "released"] = "averaged"
-    """averaged: as in FixMatch, an averaged teacher labels the weak view; the student learns true, raw and
-    rectified labels on strong views, in one update.  released: the student labels itself; it learns true labels on
-    the weak view, raw ones on the strong view, and in a second update rectified ones on the weak view."""
+    """averaged: as in FixMatch, an averaged teacher labels the weak view, and the rectifier with it; the student learns
+    true and pseudo-labels on strong views, in one update.  released: the student labels itself; it learns true labels
+    on the weak view, raw ones on the strong view, and in a second update rectified ones on the weak view."""
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of the averages of segmenter and rectifier (base averaged)."""
     confidence: Literal["probability", "ratio"] = "probability"
@@ -67,15 +68,18 @@ class DiffRectConfig(SemiSupervisedConfig):
     uncertain: Literal["ignore", "background"] = "ignore"
     """What becomes of voxels that do not pass (section 5.2, B5)."""
     strong_loss: Ramp = Ramp(peak=0.3)
-    """Weight of the raw labels on the strong view; that of `fixmatch`."""
+    """Weight of the pseudo-labels on the strong view; that of `fixmatch`."""
     complementary: bool = False
     """The complementary terms of section 1.4 (B6)."""
     cutmix: float = Field(0.5, ge=0, le=1)
     """Probability that a strong view carries a box of another one (base averaged)."""
     cutmix_area: ShareRange = (0.02, 0.4)
     """Range of the box's share of the image."""
-    rectified_loss: Ramp = Ramp(peak=0.3, start=0.2, length=0.4)
-    """Weight of the rectified labels (B8)."""
+    rectified_share: Ramp = Ramp(peak=0.5, start=0.2, length=0.4)
+    """Share of the rectified label in the probabilities whose winner is learnt as pseudo-label; 0: the raw label alone
+    (base averaged)."""
+    rectified_loss: Ramp = Ramp(peak=0.0, start=0.2, length=0.4)
+    """Weight of the rectified labels as a term of their own (B8)."""
 
     # the rectifier
     width: int | None = Field(None, ge=1)
@@ -115,7 +119,11 @@ class DiffRectConfig(SemiSupervisedConfig):
     def _belongs(self) -> Self:
         """Refuse what the chosen base has no place for: an option that does nothing would be mistaken for one."""
         if self.base == "released":
-            foreign = {"cutmix": self.cutmix > 0, "burn_in": self.burn_in > 0}
+            foreign = {
+                "cutmix": self.cutmix > 0,
+                "burn_in": self.burn_in > 0,
+                "rectified_share": self.rectified_share.peak > 0,
+            }
         else:
             foreign = {
                 "complementary": self.complementary,
@@ -124,5 +132,7 @@ class DiffRectConfig(SemiSupervisedConfig):
             }
         for name, given in foreign.items():
             if given:
-                raise ValueError(f"{name}={getattr(self, name)} has no place in base={self.base}; leave it out")
+                told = getattr(self, name)
+                told = f".peak={told.peak:g}" if isinstance(told, Ramp) else f"={told}"
+                raise ValueError(f"{name}{told} has no place in base={self.base}; leave it out")
         return self

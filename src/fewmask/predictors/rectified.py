@@ -14,16 +14,22 @@ from fewmask.predictors.base import Predictor
 
 
 class RectifiedPredictor(Predictor):
-    """The rectification's probabilities, given the segmenter's winning class at each voxel."""
+    """The segmenter's probabilities mixed with those of the rectification of its winning class at each voxel."""
 
     stochastic = True
 
     def __init__(
-        self, segmenter: nn.Module, rectification: nn.Module, guidance: Tensor, bottleneck: Bottleneck = "denoised"
+        self,
+        segmenter: nn.Module,
+        rectification: nn.Module,
+        guidance: Tensor,
+        share: float = 1.0,
+        bottleneck: Bottleneck = "denoised",
     ) -> None:
-        """guidance: scalar, the same for every image; bottleneck: what the decoder gets, see LabelRectification."""
+        """guidance: scalar, the same for every image; share: of the rectification in the mean, 1: it alone; bottleneck:
+        what the decoder gets, see LabelRectification."""
         super().__init__()
-        self.segmenter, self.rectification = segmenter, rectification
+        self.segmenter, self.rectification, self.share = segmenter, rectification, share
         self.register_buffer("guidance", guidance)
         self.bottleneck = get_args(Bottleneck)[get_args(Bottleneck).index(bottleneck)]
 
@@ -37,19 +43,24 @@ class RectifiedPredictor(Predictor):
             "predictor": "rectified",
             "segmenter": self.segmenter.spec,
             "rectification": self.rectification.spec,
+            "share": self.share,
             "bottleneck": self.bottleneck,
         }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         rectification = LabelRectification(**spec["rectification"])
-        return cls(build_from_spec(spec["segmenter"]), rectification, torch.zeros(()), spec["bottleneck"])
+        return cls(
+            build_from_spec(spec["segmenter"]), rectification, torch.zeros(()), spec["share"], spec["bottleneck"]
+        )
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
-        label = self.segmenter(image).argmax(1)
+        raw = self.segmenter(image).float().softmax(1)
+        label = raw.argmax(1)
         noise = noise_of(seed, self.rectification.latent_shape(label.shape)[1:], image.device)
         guidance = self.guidance.expand(len(image))
-        return self.rectification.sample(image, label, guidance, noise, self.bottleneck).float().softmax(1)
+        rectified = self.rectification.sample(image, label, guidance, noise, self.bottleneck).float().softmax(1)
+        return raw.lerp(rectified, self.share)
 
 
 def noise_of(seed: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
