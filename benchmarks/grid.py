@@ -4,7 +4,7 @@
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --table        (only the table of what is done)
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --curves FILE  (Dice on val over time, as CSV)
 
-A cell is one process of one thread; --workers 2 fills two cores.
+A cell of a CPU grid is one process of one thread; --workers 2 fills two cores.  On a GPU: acdc-paper --workers 1.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ class Grid:
 
 
 LISTS = Path(__file__).parent / "lists"
+CPU = ("train.threads=1", "train.workers=0")
 GRIDS = {
     "acdc-cpu": Grid(
         data="acdc",
         steps=3000,
         seeds=(0, 1, 2),
-        shared=("--labelled", "3", "--val", "10"),
+        shared=("--labelled", "3", "--val", "10", *CPU),
         cells={
             "supervised": ("--method", "supervised"),
             "mean_teacher": ("--method", "mean_teacher"),
@@ -54,7 +55,7 @@ GRIDS = {
         data="acdc",
         steps=3000,
         seeds=(0, 1),
-        shared=("--labelled", "3", "--val", "10"),
+        shared=("--labelled", "3", "--val", "10", *CPU),
         cells={
             "supervised": ("--method", "supervised"),
             "fixmatch": ("--method", "fixmatch"),
@@ -63,18 +64,31 @@ GRIDS = {
             "diffrect, released": ("--method", "diffrect", "method.preset=released"),
         },
     ),
+    "acdc-paper": Grid(  # for a GPU: --workers 1
+        data="acdc",
+        steps=30_000,
+        seeds=(0, 1, 2),
+        shared=("--recipe", "acdc-1", "--device", "cuda"),
+        cells={
+            "supervised": ("--recipe", "paper", "--method", "supervised"),
+            "fixmatch": ("--recipe", "paper", "--method", "fixmatch"),
+            "diffrect, plain network": ("--recipe", "paper", "--method", "diffrect", "method.diffuse=false"),
+            "diffrect": ("--recipe", "paper", "--method", "diffrect"),
+            "diffrect, published": ("--recipe", "diffrect-published"),
+        },
+    ),
     "hippocampus-cpu": Grid(
         data="Task04_Hippocampus",
         steps=1500,
         seeds=(0,),
-        shared=("--labelled", "8", "--val", "20", "--test", "40"),
+        shared=("--labelled", "8", "--val", "20", "--test", "40", *CPU),
         cells={"supervised": ("--method", "supervised"), "mean_teacher": ("--method", "mean_teacher")},
     ),
     "planar-cpu": Grid(
         data="",
         steps=3000,
         seeds=(0,),
-        shared=("--method", "supervised"),
+        shared=("--method", "supervised", *CPU),
         cells={
             "vocalfolds": (
                 "vocalfolds",
@@ -95,7 +109,6 @@ def arguments(grid: Grid, cell: str, seed: int, data: Path, out: Path) -> list[s
     return [
         *("run", str(folder), "--out", str(out), "--cache", str(out.parent / "cache")),
         *("--steps", str(grid.steps), "--seed", str(seed), *grid.shared, *own),
-        *("train.threads=1", "train.workers=0"),
     ]
 
 
