@@ -7,6 +7,7 @@ from typing import Any
 
 from fewmask.config import Network, nearest
 from fewmask.errors import DataError, SettingsError
+from fewmask.nets.high_frequency import HighFrequencySegmenter
 from fewmask.nets.segmenter import Segmenter
 from fewmask.nets.unet import UNet
 from fewmask.nets.vnet import VNet
@@ -33,9 +34,12 @@ def build_from_spec(spec: Mapping[str, Any]) -> Segmenter:
     """The network that a `Segmenter.spec` describes, freshly initialised; DataError where this version has none."""
     settings = dict(spec)
     name = settings.pop("name", None)
-    if name not in SEGMENTERS:
-        raise DataError(f"the model's network is '{name}'; this version of fewmask knows {', '.join(SEGMENTERS)}")
+    known = [*SEGMENTERS, HighFrequencySegmenter.name]
+    if name not in known:
+        raise DataError(f"the model's network is '{name}'; this version of fewmask knows {', '.join(known)}")
     try:
+        if name == HighFrequencySegmenter.name:
+            return HighFrequencySegmenter(build_from_spec(settings.pop("base")), **settings)
         return SEGMENTERS[name](**settings)
     except (TypeError, KeyError) as error:
         raise DataError(f"the model's description of its network '{name}' does not fit this version: {error}") from None
