@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_one_patient_carries_no_interval():
     assert "1 patient is too few to say more" in verdict(found)
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (0.05, "The labels of diffusion are better than those of cnn: diffusion - cnn +0.0"),
+        (-0.05, "The labels of cnn are better than those of diffusion: diffusion - cnn -0.0"),
+        (0.0, "Whose labels are better is not established: diffusion - cnn"),
+    ],
+)
+def test_the_verdict_on_two_networks(gain, words):
+    one, other, _ = scores(gain).dice.values()
+    found = summary(replace(scores(gain), dice={"cnn": one, "diffusion": other}), "val")
+    assert found["pair"] == ["cnn", "diffusion"]
+    assert words in found["verdict"]
+
+
 def test_a_class_that_is_nowhere_is_left_out():
     some = scores(0.05)
     for values in some.dice.values():
@@ -105,9 +121,9 @@ def test_against_another_run(rectified: Path, tmp_path: Path):
 
 
 def test_a_method_that_rectifies_nothing(finished, rectified: Path, tmp_path: Path):
-    with pytest.raises(SettingsError, match=r"--against .*: its method rectifies no pseudo-label"):
+    with pytest.raises(SettingsError, match=r"--against .*: its method does not change its pseudo-labels"):
         job.audit(rectified, tmp_path / "audit", against=finished.run.root, quiet=True)
-    with pytest.raises(SettingsError, match="its method rectifies no pseudo-label; audit a run of diffrect"):
+    with pytest.raises(SettingsError, match="its method does not change its pseudo-labels; audit a run of diffrect"):
         job.audit(finished.run.root, tmp_path / "audit", quiet=True)
     assert not (tmp_path / "audit").exists()
 

@@ -12,6 +12,8 @@ from fewmask.data.formats import write_mask
 from fewmask.data.grid import Grid
 from fewmask.types import Case, LabelSet
 
+PAIR = ("raw", "rectified")
+
 
 def test_changes_are_told_apart():
     truth = np.array([1, 1, 2, 0, 0])
@@ -24,7 +26,10 @@ def test_cases_are_ranked_by_what_they_gained(tmp_path: Path):
     path = tmp_path / "audit.csv"
     rows = ["case,class,variant,dice", "x,a,raw,0.5", "x,a,rectified,0.4", "x,b,raw,", "x,b,rectified,0.9"]
     path.write_text("\n".join([*rows, "y,a,raw,0.5", "y,a,rectified,0.7", "y,a,latent_zero,0.1"]))
-    assert [(case, round(gain, 6)) for case, gain in changes.gains(path)] == [("x", -0.1), ("y", 0.2)]
+    assert [(case, round(gain, 6)) for case, gain in changes.gains(path, PAIR)] == [
+        ("x", -0.1),
+        ("y", 0.2),
+    ]
 
 
 def test_a_strip_shows_the_slice_with_most_change(tmp_path: Path):
@@ -41,9 +46,9 @@ def test_a_strip_shows_the_slice_with_most_change(tmp_path: Path):
         folder = tmp_path / "variants" / name / "masks"
         folder.mkdir(parents=True)
         write_mask(folder / "case.nii.gz", mask, grid, path)
-    picture = Image.open(io.BytesIO(changes.strip(case, case, labels, tmp_path / "variants", stack=True))).convert(
-        "RGB"
-    )
+    picture = Image.open(
+        io.BytesIO(changes.strip(case, case, labels, tmp_path / "variants", PAIR, stack=True))
+    ).convert("RGB")
     assert picture.width > 4.9 * changes.SIDE
     last = np.asarray(picture)[changes.CAPTION :, -changes.SIDE :].astype(int)
     green = (last[..., 1] > last[..., 0] + 60) & (last[..., 1] > last[..., 2] + 20)

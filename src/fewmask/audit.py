@@ -32,11 +32,16 @@ from fewmask.training.checkpoint import load_state
 from fewmask.types import Case, Split, Task
 
 RAW, RECTIFIED, AGAINST = "raw", "rectified", "against"
+ELSEWHERE = "diffrect, cps or diff_cl"
+"""The methods that have two kinds of pseudo-labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Dice of every variant, case and class: arrays (N, K - 1), NaN where a class is in neither mask."""
+    """Dice of every variant, case and class: arrays (N, K - 1), NaN where a class is in neither mask.
+
+    The first two variants are compared, the others are controls.
+    """
 
     cases: tuple[Case, ...]
     names: tuple[str, ...]
@@ -45,6 +50,12 @@ class Scores:
     @property
     def patients(self) -> list[str]:
         return [case.patient for case in self.cases]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What is audited: the labels before and after, or those of one network and of another."""
+        before, after, *_ = self.dice
+        return before, after
 
 
 def audit(
@@ -61,17 +72,20 @@ def audit(
     reference None: the run's val cases.  Else the run's unlabelled cases, whose masks it holds.
     against: a run whose rectified labels stand beside, such as a control without diffusion.
 
-    Raises SettingsError where the run's method rectifies nothing, DataError where there is no mask to hold against.
+    Raises SettingsError where the run's method has one kind of pseudo-label only, DataError where there is no mask to
+    hold against.
     """
     folder = Run(run)
     models = variants(folder)
-    if RECTIFIED not in models:
-        raise SettingsError(f"{run}: its method rectifies no pseudo-label; audit a run of diffrect")
+    if len(models) < 2:
+        raise SettingsError(f"{run}: its method does not change its pseudo-labels; audit a run of {ELSEWHERE}")
     if against is not None:
         others = variants(Run(against))
-        if RECTIFIED not in others:
-            raise SettingsError(f"--against {against}: its method rectifies no pseudo-label; give a run of diffrect")
-        models[AGAINST] = others[RECTIFIED]
+        if len(others) < 2:
+            raise SettingsError(
+                f"--against {against}: its method does not change its pseudo-labels; give a run of {ELSEWHERE}"
+            )
+        models[AGAINST] = list(others.values())[1]
     catalogue, role, cases = audited(folder, reference)
     if against is not None:
         _refuse_seen(Run(against), cases)
@@ -91,13 +105,13 @@ def audit(
     return found
 
 
-def rectifies(run: Run) -> bool:
-    """Whether the method of a finished run changes its pseudo-labels."""
-    return RECTIFIED in variants(run)
+def auditable(run: Run) -> bool:
+    """Whether the method of a finished run has two kinds of pseudo-labels."""
+    return len(variants(run)) > 1
 
 
 def variants(run: Run) -> dict[str, Model]:
-    """The last checkpoint's pseudo-labels as models: raw; where the method rectifies, rectified and its controls."""
+    """The last checkpoint's pseudo-labels as models, in the order of `Method.audit`."""
     if not (run.last / "state.safetensors").is_file():
         raise DataError(f"{run.root}: no checkpoint (last/state.safetensors); give a run folder after training")
     shape, settings = load_model(run.last), config_of(run).method
@@ -167,11 +181,13 @@ def _table(scores: Scores) -> str:
 
 
 def summary(scores: Scores, role: str) -> dict[str, Any]:
-    """Dice of each variant; rectified - raw and rectified - control, overall and per class; one sentence."""
+    """Dice of each variant; after - before and after - control, overall and per class; one sentence."""
     dice = {name: bootstrap_interval(values, scores.patients).to_json() for name, values in scores.dice.items()}
-    differences = {f"{RECTIFIED} - {name}": _difference(scores, name) for name in scores.dice if name != RECTIFIED}
+    _, after = scores.pair
+    differences = {f"{after} - {name}": _difference(scores, name) for name in scores.dice if name != after}
     found = {
         "split": role,
+        "pair": list(scores.pair),
         "cases": len(scores.cases),
         "patients": len(set(scores.patients)),
         "dice": dice,
@@ -181,8 +197,8 @@ def summary(scores: Scores, role: str) -> dict[str, Any]:
 
 
 def _difference(scores: Scores, other: str) -> dict[str, Any]:
-    """Mean of rectified - other with its interval over patients and the paired Wilcoxon p, and per class."""
-    values = scores.dice[RECTIFIED] - scores.dice[other]
+    """Mean of after - other with its interval over patients and the paired Wilcoxon p, and per class."""
+    values = scores.dice[scores.pair[1]] - scores.dice[other]
 
     def tested(difference: np.ndarray) -> dict[str, Any]:
         by_case = np.array([class_mean(row[None]) for row in difference.reshape(len(difference), -1)], dtype=float)
@@ -196,8 +212,11 @@ def _difference(scores: Scores, other: str) -> dict[str, Any]:
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """One plain sentence: whether rectified labels are better than raw ones, and whether a control does as well."""
-    gain = found["differences"][f"{RECTIFIED} - {RAW}"]
+    """One plain sentence: which labels are better, and whether a control does as well."""
+    before, after = found["pair"]
+    gain = found["differences"][f"{after} - {before}"]
+    if (before, after) != (RAW, RECTIFIED):
+        return _of_two(before, after, gain, found["patients"])
     one = found["patients"] == 1
     people = "1 patient" if one else f"{found['patients']} patients"
     changed = f"{_signed(gain)} Dice ({people})"
@@ -220,6 +239,17 @@ def verdict(found: Mapping[str, Any]) -> str:
         f"Rectification improves pseudo-labels: {changed}, but so {does} {', '.join(equal)}: "
         "it is not the diffusion that does it."
     )
+
+
+def _of_two(one: str, other: str, gain: Mapping[str, Any], patients: int) -> str:
+    """The sentence about two networks that label for each other."""
+    people = "1 patient" if patients == 1 else f"{patients} patients"
+    if gain["low"] is None:
+        return f"{other} - {one} {_signed(gain)} Dice; {people}, too few to say more."
+    if gain["low"] <= 0 <= gain["high"]:
+        return f"Whose labels are better is not established: {other} - {one} {_signed(gain)} Dice ({people})."
+    better, worse = (other, one) if gain["mean"] > 0 else (one, other)
+    return f"The labels of {better} are better than those of {worse}: {other} - {one} {_signed(gain)} Dice ({people})."
 
 
 def _signed(difference: Mapping[str, Any]) -> str:

@@ -24,16 +24,16 @@ CORRECTED, SPOILT, OTHER = (0, 158, 80), (213, 43, 30), (230, 180, 0)
 OPACITY = 0.6
 SIDE = 256
 CAPTION = 18
-RAW, RECTIFIED = "raw", "rectified"
 
 
-def draw(out: Path, catalogue: Catalogue, images: Catalogue, stack: bool) -> list[Path]:
+def draw(out: Path, catalogue: Catalogue, images: Catalogue, *, pair: Sequence[str], stack: bool) -> list[Path]:
     """Write OUT/pictures/{best,worst}-<case>.png from an audit's masks and return their paths.
 
-    The cases of the patients whose labels gained most and least: input, raw, rectified, truth, change.  catalogue:
-    where the masks are; images: where the images are; stack: whether cases were looked at slice by slice.
+    The cases whose labels gained most and least: input, both labels of the pair, truth, change.  catalogue: where the
+    masks are; images: where the images are; pair: the variants before and after; stack: whether cases were looked at
+    slice by slice.
     """
-    ranking = gains(out / "audit.csv")
+    ranking = gains(out / "audit.csv", pair)
     if not ranking:
         return []
     chosen = {"best": ranking[-1][0], "worst": ranking[0][0]} if len(ranking) > 1 else {"only": ranking[0][0]}
@@ -41,13 +41,14 @@ def draw(out: Path, catalogue: Catalogue, images: Catalogue, stack: bool) -> lis
     for word, name in chosen.items():
         case = images.by_id[name]
         path = out / "pictures" / f"{word}-{name}.png"
-        atomic_write(path, strip(case, catalogue.by_id[name], catalogue.labels, out / "variants", stack))
+        atomic_write(path, strip(case, catalogue.by_id[name], catalogue.labels, out / "variants", pair, stack))
         written.append(path)
     return written
 
 
-def gains(path: Path) -> list[tuple[str, float]]:
-    """(case, mean over classes of rectified - raw) from audit.csv, worst first."""
+def gains(path: Path, pair: Sequence[str]) -> list[tuple[str, float]]:
+    """(case, mean over classes of the second variant's Dice minus the first's) from audit.csv, worst first."""
+    before, after = pair
     dice: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -55,18 +56,18 @@ def gains(path: Path) -> list[tuple[str, float]]:
                 dice[row["case"]][row["class"]][row["variant"]] = float(row["dice"])
     found = {}
     for case, classes in dice.items():
-        gained = [values[RECTIFIED] - values[RAW] for values in classes.values() if {RAW, RECTIFIED} <= values.keys()]
+        gained = [values[after] - values[before] for values in classes.values() if {before, after} <= values.keys()]
         if gained:
             found[case] = float(np.mean(gained))
     return sorted(found.items(), key=lambda entry: entry[1])
 
 
-def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, stack: bool) -> bytes:
+def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, pair: Sequence[str], stack: bool) -> bytes:
     """PNG of five panels of one slice, that in which most was changed.  stack: slices along D, else along any axis."""
     image, grid = formats.read_case_image(case)
-    paths = {name: masks_by_name(variants / name / "masks")[case.id] for name in (RAW, RECTIFIED)}
+    before, after = (masks_by_name(variants / name / "masks")[case.id] for name in pair)
     turn = orientation(grid, slices=stack)
-    masks = [turn.apply(_mask(path, labels, grid)) for path in (paths[RAW], paths[RECTIFIED], labelled.label)]
+    masks = [turn.apply(_mask(path, labels, grid)) for path in (before, after, labelled.label)]
     image = turn.apply(image)
     raw, rectified, truth = masks
     index = int((raw != rectified).sum((1, 2)).argmax())
@@ -82,7 +83,7 @@ def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, stack: b
     drawn = [Image.open(io.BytesIO(panel)).convert("RGB") for panel in panels]
     drawn.append(_painted(drawn[0], change(raw[index], rectified[index], truth[index])))
     where = f"{case.id}, slice {index}" if len(raw) > 1 else case.id
-    return _framed(drawn, ("input: " + where, RAW, RECTIFIED, "truth", "change"))
+    return _framed(drawn, ("input: " + where, *pair, "truth", "change"))
 
 
 def change(raw: np.ndarray, rectified: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def evaluate_run(order: Order, folder: Run, ready: Ready) -> dict[str, Mapping[s
 def audit_run(order: Order, folder: Run, ready: Ready) -> None:
     """Audit the pseudo-labels on val in audit/, where the method rectifies some and val has masks; once."""
     masked = any(ready.catalogue.by_id[case].label is not None for case in ready.split.val)
-    if not masked or (folder.audit / "audit.json").exists() or not auditing.rectifies(folder):
+    if not masked or (folder.audit / "audit.json").exists() or not auditing.auditable(folder):
         return
     audit(folder.root, folder.audit, device=order.device, quiet=order.quiet)
 
@@ -144,7 +144,8 @@ def audit(
         reference = open_catalogue(reference)
     found = auditing.audit(run, out, against=against, reference=reference, device=device, quiet=quiet)
     images = read_catalogue(Run(run).catalogue)
-    changes.draw(out, reference or images, images, stack=auditing.config_of(Run(run)).plan.dims == 2)
+    stack = auditing.config_of(Run(run)).plan.dims == 2
+    changes.draw(out, reference or images, images, pair=found["pair"], stack=stack)
     return found
 
 

@@ -21,8 +21,13 @@ TASKS = {
 }
 CASES = [(name, dims) for name in METHODS for dims in TASKS]
 TOTAL = 100
-# An untrained network is confident of nothing, and what is not believed has no gradient.
-BELIEVE_ALL = {"fixmatch": {"threshold": 0.0}, "diffrect": {"threshold": 0.0}}
+# An untrained network is confident of nothing, and what is not believed has no gradient; nor has the contrast of
+# classes that no pure region has shown yet.
+BELIEVE_ALL = {
+    "fixmatch": {"threshold": 0.0},
+    "diffrect": {"threshold": 0.0},
+    "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
+}
 
 
 def make(name: str, dims: int, seed: int = 0, **settings) -> Method:

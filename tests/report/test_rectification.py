@@ -9,6 +9,7 @@ FOUND = {
     "split": "val",
     "cases": 4,
     "patients": 2,
+    "pair": ["raw", "rectified"],
     "dice": {
         "raw": {"mean": 0.5, "low": 0.4, "high": 0.6},
         "rectified": {"mean": 0.6, "low": 0.5, "high": 0.7},

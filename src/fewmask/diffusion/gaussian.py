@@ -25,6 +25,11 @@ def cosine_betas(steps: int) -> Tensor:
     )
 
 
+def linear_betas(steps: int) -> Tensor:
+    """(T,) float64, evenly from 1e-4 to 0.02 for T = 1000 (Ho et al. 2020, section 4); times 1000 / T for others."""
+    return torch.linspace(1e-4, 0.02, steps, dtype=torch.float64).mul(1000 / steps).clamp(max=0.999)
+
+
 class GaussianDiffusion(nn.Module):
     """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps for t = 0 .. T - 1, abar_t the product of 1 - beta up to t."""
 

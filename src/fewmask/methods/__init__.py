@@ -8,6 +8,8 @@ from typing import Any
 from fewmask.config import nearest, validated
 from fewmask.errors import SettingsError
 from fewmask.methods.base import Method
+from fewmask.methods.cps import CrossPseudoSupervision
+from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.mean_teacher import MeanTeacher
@@ -18,7 +20,9 @@ METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "mean_teacher": MeanTeacher,
     "fixmatch": FixMatch,
+    "cps": CrossPseudoSupervision,
     "diffrect": DiffRect,
+    "diff_cl": DiffCL,
 }
 
 

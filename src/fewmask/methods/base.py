@@ -94,7 +94,11 @@ class Method(nn.Module, ABC):
         raise TypeError(f"{type(self).__name__} has a stage with relabel=True but no relabel()")
 
     def audit(self) -> dict[str, Predictor]:
-        """Variant -> predictor of its pseudo-labels (`raw`, `rectified`, controls); empty: it makes none."""
+        """Variant -> predictor of its pseudo-labels; empty: it makes none.
+
+        First the labels as they are, then what the method makes of them (`raw`, `rectified`) or another network's; the
+        others are controls.
+        """
         return {}
 
 

@@ -1,6 +1,7 @@
 """Predictors: image -> class probabilities; what inference needs, as a JSON spec and safetensors in a model folder."""
 
 from fewmask.predictors.base import Predictor
+from fewmask.predictors.diffusion import DiffusionPredictor
 from fewmask.predictors.model import Model, find_model, load_model, model_hash, save_model
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.registry import PREDICTORS, build_predictor
@@ -8,6 +9,7 @@ from fewmask.predictors.segmenter import SegmenterPredictor
 
 __all__ = [
     "PREDICTORS",
+    "DiffusionPredictor",
     "Model",
     "Predictor",
     "RectifiedPredictor",

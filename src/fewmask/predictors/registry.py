@@ -8,10 +8,15 @@ from typing import Any
 from fewmask.config import nearest
 from fewmask.errors import DataError
 from fewmask.predictors.base import Predictor
+from fewmask.predictors.diffusion import DiffusionPredictor
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.segmenter import SegmenterPredictor
 
-PREDICTORS: dict[str, type[Predictor]] = {"segmenter": SegmenterPredictor, "rectified": RectifiedPredictor}
+PREDICTORS: dict[str, type[Predictor]] = {
+    "segmenter": SegmenterPredictor,
+    "rectified": RectifiedPredictor,
+    "diffusion": DiffusionPredictor,
+}
 
 
 def build_predictor(spec: Mapping[str, Any]) -> Predictor:

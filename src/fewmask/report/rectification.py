@@ -1,4 +1,4 @@
-"""What the audit of a run found: pseudo-labels before and after rectification, and the controls."""
+"""What the audit of a run found: pseudo-labels before and after rectification or of two networks, and controls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ CONTROLS = {
     "latent_zero": "control: the latent set to zero",
     "latent_noise": "control: noise for the latent",
     "condition_copy": "control: the raw label's latent, not denoised",
-    "against": "rectified by the other run",
+    "against": "those of the other run",
+    "cnn": "of the convolutional network",
+    "diffusion": "of the diffusion network",
+    "segmenter": "of the network that predicts",
+    "other": "of the other network",
 }
 
 
@@ -26,15 +30,16 @@ def rectification(record: Record) -> list[Content]:
     if not path.is_file():
         return []
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    before, after = found["pair"]
     rows = []
     for name, dice in found["dice"].items():
-        difference = found["differences"].get(f"rectified - {name}", {})
+        difference = found["differences"].get(f"{after} - {name}", {})
         p = difference.get("p")
         rows.append([CONTROLS.get(name, name), interval(dice), _signed(difference), "–" if p is None else f"{p:.3f}"])
     pictures = [
         element(
             "figure",
-            picture(file.read_bytes(), f"{file.stem}: input, raw, rectified, truth, change"),
+            picture(file.read_bytes(), f"{file.stem}: input, {before}, {after}, truth, change"),
             element("figcaption", file.stem.replace("-", ", ", 1)),
             class_="strip",
         )
@@ -43,11 +48,11 @@ def rectification(record: Record) -> list[Content]:
     note = (
         f"Dice of pseudo-labels on {found['split']}: {found['cases']} cases of {found['patients']} patients whose "
         "masks training did not see. In small print: 95 % bootstrap intervals over patients; p: Wilcoxon, paired. "
-        "Pictures: green was corrected, red was spoilt, yellow was wrong before and after."
+        f"Pictures: from {before} to {after}, green is corrected, red is spoilt, yellow is wrong in both."
     )
     return [
         element("p", element("strong", found["verdict"])),
-        table(["Pseudo-labels", "Dice", "rectified minus this", "p"], rows),
+        table(["Pseudo-labels", "Dice", f"{after} minus this", "p"], rows),
         element("p", note, class_="note"),
         pictures,
     ]

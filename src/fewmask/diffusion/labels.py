@@ -1,0 +1,49 @@
+"""Diffusion of label maps: one-hot labels in {-1, +1} are noised and found again, given the image (Wang & Li 2023)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from fewmask.diffusion.gaussian import GaussianDiffusion, linear_betas
+from fewmask.diffusion.sampler import ddim, sampling_times
+
+Times = Literal["all", "upper", "last"]
+"""Which noise levels are drawn: all; the noisier half; the last alone, at which nothing of the label is left."""
+
+
+def encoded(label: Tensor, classes: int) -> Tensor:
+    """Label map (B, *S) int64 -> (B, K, *S) float, +1 for its class and -1 for the others."""
+    return 2.0 * one_hot(label, classes).movedim(-1, 1).float() - 1.0
+
+
+class LabelDiffusion(nn.Module):
+    """Draws the denoiser's training inputs and samples labels from it.
+
+    The denoiser returns logits; the x0-hat that they stand for is 2 softmax - 1, on the scale that was noised.
+    """
+
+    def __init__(self, classes: int, times: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.diffusion = GaussianDiffusion(linear_betas(times))
+
+    def draw(self, label: Tensor, times: Times, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noised label maps (B, K, *S) and their times (B,)."""
+        steps = self.diffusion.steps
+        lowest = {"all": 0, "upper": steps // 2, "last": steps - 1}[times]
+        t = torch.randint(lowest, steps, (len(label),), device=label.device, generator=generator)
+        x0 = encoded(label, self.classes)
+        noise = torch.randn(x0.shape, device=x0.device, generator=generator)
+        return self.diffusion.add_noise(x0, t, noise), t
+
+    def sample(self, denoiser: nn.Module, image: Tensor, noise: Tensor, count: int) -> Tensor:
+        """Probabilities (B, K, *S) after `count` DDIM steps from noise (B, K, *S)."""
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return 2 * denoiser(x, t, image).float().softmax(1) - 1
+
+        return (ddim(denoise, self.diffusion, noise, sampling_times(self.diffusion.steps, count)) + 1) / 2
