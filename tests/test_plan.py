@@ -161,6 +161,14 @@ def test_a_spacing_that_2d_would_not_use_is_refused(tmp_path: Path) -> None:
     catalogue = catalogue_of([volume(tmp_path / "a.nii.gz", (8, 32, 32), (10.0, 1.0, 1.0))])
     with pytest.raises(SettingsError, match=r"plan.spacing_mm=\[2.0, 2.0, 2.0\]: slices are resized"):
         planned(catalogue, config.Plan(spacing_mm=(2, 2, 2), size=(32, 32)), size=(32, 32))
+    with pytest.raises(SettingsError, match=r"plan.zoom=0.5: slices are resized to plan.size"):
+        planned(catalogue, config.Plan(zoom=0.5, size=(32, 32)), size=(32, 32))
+
+
+def test_a_patch_is_fitted_to_the_zoomed_image(tmp_path: Path) -> None:
+    catalogue = catalogue_of([volume(tmp_path / "a.nii.gz", (48, 96, 64), (1.0, 1.0, 1.0))])
+    result = planned(catalogue, config.Plan(dims=3, zoom=0.5), size=(64, 64, 64))
+    assert (result.settings.size, result.settings.zoom) == ((24, 48, 32), 0.5)
 
 
 def test_tier_follows_the_device() -> None:

@@ -71,6 +71,8 @@ class Plan(Settings):
     """2-D: every slice is resized to (H, W).  3-D: the patch (D, H, W)."""
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
     """3-D: the common voxel spacing (D, H, W); None: the median."""
+    zoom: float = Field(1.0, gt=0, le=4)
+    """3-D: prepared voxels per voxel of that spacing, or per voxel as it is; 0.5 halves the resolution."""
     intensity: Literal["auto", "zscore", "ct", "percentile", "rgb"] = "auto"
     flip: tuple[Axis, ...] | None = None
     """Spatial axes along which mirroring keeps every class's meaning."""

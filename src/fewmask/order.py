@@ -136,6 +136,7 @@ def preparation_for(catalogue: Catalogue, plan: config.Plan) -> Preparation:
         dims=plan.dims,
         size=plan.size if plan.dims == 2 else None,
         spacing_mm=plan.spacing_mm,
+        zoom=plan.zoom,
         channels=len(catalogue.channels),
     )
 

@@ -18,7 +18,7 @@ from fewmask import config
 from fewmask.data import formats
 from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
-from fewmask.data.conform import labelled_only, prepare_label, prepared_geometry
+from fewmask.data.conform import labelled_only, prepare_label, prepared_geometry, resampled_shape
 from fewmask.data.grid import Grid, orientation, resize_label
 from fewmask.device import has_cuda
 from fewmask.errors import DataError, SettingsError
@@ -87,6 +87,8 @@ def make_plan(
             f"plan.spacing_mm={list(wanted.spacing_mm)}: slices are resized to plan.size, whatever their spacing; "
             "leave it out, or set plan.dims=3"
         )
+    if dims == 2 and wanted.zoom != 1:
+        raise SettingsError(f"plan.zoom={wanted.zoom:g}: slices are resized to plan.size; set that, or plan.dims=3")
     if dims == 3:
         if wanted.spacing_mm is not None:
             spacing_mm, why = wanted.spacing_mm, "as set"
@@ -102,7 +104,7 @@ def make_plan(
     if dims == 2:
         why += "; every slice is resized to it"
     elif "size" not in fixed:
-        shape = _median_shape(grids, spacing_mm)
+        shape = _median_shape(grids, spacing_mm, wanted.zoom)
         size = fit_patch(wanted.size, shape)
         why += f", fitted to the median image of {_by(shape)} voxels"
     reasons.append(("plan.size", size, why))
@@ -121,7 +123,15 @@ def make_plan(
         flip, why = _flips(catalogue, split, Preparation(dims=dims, spacing_mm=spacing_mm))
     reasons.append(("plan.flip", flip, why))
 
-    settings = config.Plan(tier=rank.tier, dims=dims, size=size, spacing_mm=spacing_mm, intensity=intensity, flip=flip)
+    settings = config.Plan(
+        tier=rank.tier,
+        dims=dims,
+        size=size,
+        spacing_mm=spacing_mm,
+        zoom=wanted.zoom,
+        intensity=intensity,
+        flip=flip,
+    )
     return Planned(settings=settings, reasons=tuple(reasons))
 
 
@@ -210,15 +220,11 @@ def _median_spacing(grids: Sequence[Grid]) -> tuple[tuple[float, ...] | None, st
     return median, f"median of {len(grids)} training images"
 
 
-def _median_shape(grids: Sequence[Grid], spacing_mm: Sequence[float] | None) -> tuple[int, ...]:
-    """The median image (D, H, W) in voxels of `spacing_mm`; None: in its own voxels."""
-    shapes = []
-    for grid in _oriented(grids):
-        if spacing_mm is None or grid.spacing_mm is None:
-            shapes.append(grid.shape)
-        else:
-            sides = zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
-            shapes.append(tuple(max(1, round(n * old / new)) for n, old, new in sides))
+def _median_shape(grids: Sequence[Grid], spacing_mm: Sequence[float] | None, zoom: float) -> tuple[int, ...]:
+    """The median image (D, H, W) on its prepared grid."""
+    shapes = [
+        resampled_shape(grid, spacing_mm if grid.spacing_mm is not None else None, zoom) for grid in _oriented(grids)
+    ]
     return tuple(int(statistics.median(axis)) for axis in zip(*shapes, strict=True))
 
 

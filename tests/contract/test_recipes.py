@@ -21,7 +21,7 @@ DATA = [name for name, found in RECIPES.items() if found.about.kind == "data"]
 
 
 def test_how_many() -> None:
-    assert sorted(TIERS) == ["cpu", "paper"]
+    assert sorted(TIERS) == ["cpu", "cpu-half", "paper"]
     assert len(NAMES) == len(METHODS) + len(TIERS) + len(COMPLETE) + len(DATA)
     assert len(DATA) >= 5 and COMPLETE
 
@@ -53,9 +53,10 @@ def test_a_published_setup_names_its_method_and_builds(name: str) -> None:
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", DATA)
 def test_data_on_tier(name: str, tier: str) -> None:
-    """A data recipe says who is labelled, how thick the slices are, and leaves the scale to the tier."""
+    """A data recipe says who is labelled and the rank, and leaves the scale to the tier."""
     assert RECIPES[name].split.labelled and RECIPES[name].split.val
-    resolved = resolution.resolve(Request(recipes=(name,)), tier, 2)
+    dims = RECIPES[name].all["plan"]["dims"]
+    resolved = resolution.resolve(Request(recipes=(name,)), tier, dims)
     assert resolved.came_from("plan.dims") == f"data recipe {name}"
     assert resolved.came_from("plan.size") == f"tier recipe {tier}"
 

@@ -27,6 +27,14 @@ def test_prepared_grid_keeps_the_extent():
         np.testing.assert_allclose(before, after, atol=1e-9)
 
 
+def test_zoom_acts_with_and_without_spacing():
+    grid = Grid(shape=(6, 17, 24), spacing_mm=(2.0, 1.0, 1.0))
+    halved = prepared_geometry(grid, Preparation(dims=3, spacing_mm=(1.0, 1.0, 1.0), zoom=0.5))[1]
+    assert (halved.shape, halved.spacing_mm[0]) == ((6, 8, 12), 2.0)
+    as_it_is = prepared_geometry(Grid(shape=(5, 8, 9)), Preparation(dims=3, zoom=0.5))[1]
+    assert (as_it_is.shape, as_it_is.spacing_mm) == ((2, 4, 4), None)
+
+
 def test_resampling_without_spacing_says_what_to_set():
     with pytest.raises(DataError, match=r"plan\.spacing_mm=null"):
         prepared_geometry(Grid(shape=(4, 5, 6)), Preparation(dims=3, spacing_mm=(1.0, 1.0, 1.0)))

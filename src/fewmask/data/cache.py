@@ -39,6 +39,8 @@ class Preparation(Settings):
     """2-D: every slice is resized to (H, W); None: as it is."""
     spacing_mm: tuple[float, float, float] | None = None
     """3-D: common voxel spacing (D, H, W); None: as it is."""
+    zoom: float = Field(1.0, gt=0)
+    """3-D: prepared voxels per voxel of that spacing, or per voxel as it is."""
     channels: int = Field(1, ge=1)
     """Channels that every image must have."""
 

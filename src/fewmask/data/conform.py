@@ -21,19 +21,24 @@ def prepared_geometry(grid: Grid, preparation: Preparation) -> tuple[Orientation
     turn = orientation(grid, slices=preparation.dims == 2)
     oriented = turn.apply_grid(grid)
     shape = oriented.shape
-    if preparation.dims == 2 and preparation.size is not None:
+    if preparation.dims == 3:
+        shape = resampled_shape(oriented, preparation.spacing_mm, preparation.zoom)
+    elif preparation.size is not None:
         shape = (shape[0], *preparation.size)
-    elif preparation.dims == 3 and preparation.spacing_mm is not None:
-        if oriented.spacing_mm is None:
+    return turn, _resized_grid(oriented, shape)
+
+
+def resampled_shape(grid: Grid, spacing_mm: Sequence[float] | None, zoom: float) -> tuple[int, int, int]:
+    """Voxels of an oriented grid at a spacing (None: its own), times zoom.  DataError where it has no spacing."""
+    steps = (1.0, 1.0, 1.0)
+    if spacing_mm is not None:
+        if grid.spacing_mm is None:
             raise DataError(
-                f"image without spacing, but the plan resamples to {preparation.spacing_mm} mm; "
+                f"image without spacing, but the plan resamples to {spacing_mm} mm; "
                 "set plan.spacing_mm=null to keep the voxels as they are"
             )
-        shape = tuple(
-            max(1, round(count * own / common))
-            for count, own, common in zip(shape, oriented.spacing_mm, preparation.spacing_mm, strict=True)
-        )
-    return turn, _resized_grid(oriented, shape)
+        steps = tuple(own / common for own, common in zip(grid.spacing_mm, spacing_mm, strict=True))
+    return tuple(max(1, round(count * step * zoom)) for count, step in zip(grid.shape, steps, strict=True))
 
 
 def _resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:

@@ -198,7 +198,8 @@ def _prepared_depth(record: Record, grid: Grid) -> int | None:
     plan = record.config.get("plan", {})
     if plan.get("dims") != 3:
         return None  # slices are resized one by one
-    return prepared_geometry(grid, Preparation(dims=3, spacing_mm=plan.get("spacing_mm")))[1].shape[0]
+    preparation = Preparation(dims=3, spacing_mm=plan.get("spacing_mm"), zoom=plan.get("zoom", 1.0))
+    return prepared_geometry(grid, preparation)[1].shape[0]
 
 
 def _labelled_part(record: Record, case: str, reference: np.ndarray, depth: int | None) -> np.ndarray:
