@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from fewmask.config import validated
+from fewmask.config import Train, validated
 from fewmask.errors import SettingsError
 from fewmask.methods import METHODS
 from fewmask.methods.diffrect import DiffRect
+from fewmask.training.optim import build_optimisers
 from fewmask.types import Batch, Clock, Stream, Task
 
 TASK = Task(channels=1, classes=4, names=("background", "a", "b", "c"), patch_size=(16, 19))
@@ -113,6 +114,27 @@ def test_without_its_terms_a_step_is_the_supervised_baseline():
         torch.manual_seed(5)
         terms.append(next(iter(model.step(batch(unlabelled=False), clock(0)))).terms["supervised"])
     assert torch.equal(*terms)
+
+
+def test_without_rectified_labels_the_segmenter_is_fixmatch():
+    """Equal chance and equal labels: what `diffrect` adds is what the rectifier does, bit for bit nothing before."""
+    network = {"segmenter": {"width": 2}, "threshold": 0.4}
+    torch.manual_seed(0)
+    fixmatch = METHODS["fixmatch"](METHODS["fixmatch"].Config(**network), TASK).train()
+    method = build(threshold=0.4, rectified_share={"peak": 0.0})
+    method.load_state_dict(fixmatch.state_dict(), strict=False)
+    for model in (fixmatch, method):
+        optimisers = build_optimisers(model.groups(), Train())
+        for step in range(20_000, 20_003):
+            torch.manual_seed(step)
+            for update in model.step(batch(seed=step), clock(step)):
+                for optimiser in optimisers.values():
+                    optimiser.zero_grad()
+                sum(update.weights.get(name, 1.0) * term for name, term in update.terms.items()).backward()
+                for group in update.groups or optimisers:
+                    optimisers[group].step()
+    for (name, wanted), found in zip(fixmatch.segmenter.named_parameters(), method.segmenter.parameters(), strict=True):
+        assert torch.equal(found, wanted), name
 
 
 def test_guidance_is_the_distance_of_each_label_from_the_better_one():

@@ -80,9 +80,9 @@ class DiffRect(SemiSupervised):
         logits = self.segmenter(x.strong[0])
         terms, weights, log = {"supervised": dice_ce(logits, x.label, x.valid)}, {}, {}
         # weak -> truth is learnt where errors still occur: from what the student says of the strong view
-        label = _hard(logits)
-        guidance = self._guidance(label, x.label, x.valid)
-        carried = self._carry("fine", x.strong[0], label, x.label, x.valid, guidance, clock)
+        said = _hard(logits)
+        guidance = self._guidance(said, x.label, x.valid)
+        carries = [("fine", x.strong[0], said, x.label, x.valid, guidance)]
         if u is not None:
             raw = _probabilities(self.teacher(u.image)).detach()
             weak, keep = self._believed(raw)
@@ -114,8 +114,10 @@ class DiffRect(SemiSupervised):
             weights["pseudo"] = config.strong_loss.weight(clock)
             if config.coarse_target == "raw":
                 better, sure = label, kept
-            carried |= self._carry("coarse", image, strong, better, sure, guidance, clock)
+            carries.append(("coarse", image, strong, better, sure, guidance))
             log |= {"kept": keep.float().mean(), "guidance": self.last_guidance}
+        # last, so that chance falls as it does in `fixmatch` until rectified labels count
+        carried = {name: loss for carry in carries for name, loss in self._carry(*carry, clock).items()}
         yield Update(terms, weights, groups=("segmenter",), log=log)
         yield self._rectifier_update(carried, clock)
 
