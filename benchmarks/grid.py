@@ -54,7 +54,7 @@ GRIDS = {
     "acdc-diffrect": Grid(
         data="acdc",
         steps=3000,
-        seeds=(0, 1),
+        seeds=(1, 2),  # what is compared was chosen on seed 0
         shared=("--labelled", "3", "--val", "10", *CPU),
         cells={
             "supervised": ("--method", "supervised"),
