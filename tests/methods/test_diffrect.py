@@ -181,6 +181,15 @@ def test_the_audit_has_its_controls():
         assert not torch.equal(found[name], found["rectified"]), name
 
 
+def test_who_predicts():
+    image, seed = torch.randn(2, 1, 16, 19), torch.tensor([3, 4])
+    for infer, variant in (("segmenter", "raw"), ("rectified", "rectified")):
+        method = build(infer=infer)
+        with torch.no_grad():
+            found, wanted = (p.eval()(image, seed) for p in (method.predictor(), method.audit()[variant]))
+        assert torch.equal(found, wanted)
+
+
 # impossible settings and sizes
 
 

@@ -212,23 +212,21 @@ class DiffRect(SemiSupervised):
         return _probabilities(rectifier.sample(image, label, guidance, noise))
 
     def predictor(self) -> Predictor:
-        return SegmenterPredictor(self._labeller())
+        return self._rectifying() if self.config.infer == "rectified" else SegmenterPredictor(self._labeller())
 
     def audit(self) -> dict[str, Predictor]:
-        labeller = self._labeller()
+        return {
+            "raw": SegmenterPredictor(self._labeller()),
+            "rectified": self._rectifying(),
+            "latent_zero": self._rectifying("zero"),
+            "latent_noise": self._rectifying("noise"),
+            "condition_copy": self._rectifying("condition"),
+        }
+
+    def _rectifying(self, bottleneck: Bottleneck = "denoised") -> Predictor:
         rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
         share = self.config.rectified_share.peak or 1.0
-
-        def rectified(bottleneck: Bottleneck = "denoised") -> Predictor:
-            return RectifiedPredictor(labeller, rectifier, self.last_guidance, share, bottleneck)
-
-        return {
-            "raw": SegmenterPredictor(labeller),
-            "rectified": rectified(),
-            "latent_zero": rectified("zero"),
-            "latent_noise": rectified("noise"),
-            "condition_copy": rectified("condition"),
-        }
+        return RectifiedPredictor(self._labeller(), rectifier, self.last_guidance, share, bottleneck)
 
     def _labeller(self) -> nn.Module:
         """Who makes the labels, and predicts in the end: the average, or in the released code the student."""

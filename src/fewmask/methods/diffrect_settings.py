@@ -81,6 +81,9 @@ class DiffRectConfig(SemiSupervisedConfig):
     rectified_loss: Ramp = Ramp(peak=0.0, start=0.2, length=0.4)
     """Weight of the rectified labels as a term of their own (B8)."""
 
+    infer: Literal["segmenter", "rectified"] = "segmenter"
+    """What predicts in the end; rectified: the mean that was learnt from, at three times the cost."""
+
     # the rectifier
     width: int | None = Field(None, ge=1)
     """Channels of its finest level; None: as the segmenter's."""
