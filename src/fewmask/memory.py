@@ -1,9 +1,10 @@
-"""What predicting a case will hold in memory, told from its header before anything is read."""
+"""What predicting a case will hold in memory, told from its header before anything is read; and when it is full."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -109,3 +110,15 @@ def _of_container() -> int | None:
         if most.isdecimal():
             return int(most) - now + int(cached.get("inactive_file", 0)) + int(cached.get("active_file", 0))
     return None
+
+
+@contextmanager
+def memory_errors(name: str, lower: str) -> Iterator[None]:
+    """Turn what torch and numpy raise when memory is full into OutOfMemory; lower: the settings that would help."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not full and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"{name}: memory is full; lower {lower}") from None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,7 +21,7 @@ from fewmask.data.grid import Grid
 from fewmask.device import choose_device
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.inputs import input_cases
-from fewmask.memory import FLOAT, Estimate, check_memory, estimate
+from fewmask.memory import FLOAT, Estimate, check_memory, estimate, memory_errors
 from fewmask.predictors import Model, load_model, model_hash
 from fewmask.progress import say, track
 from fewmask.record import Record
@@ -71,7 +70,7 @@ def predict_case(
     preparation = validated(Preparation, model.preparation, where="preparation")
     need = estimate_case(model, case, preparation, settings, uncertainty)
     check_memory(case.id, need, settings.batch)
-    with _memory_errors(case.id, settings.batch):
+    with memory_errors(case.id, f"predict.batch ({settings.batch})"):
         image, grid = formats.read_case_image(case)
         try:
             prepared, turn, prepared_grid = prepare_image(image, grid, preparation)
@@ -249,16 +248,3 @@ def _array(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
                     f"{scratch}: no {FLOAT * prod(shape) / 1e9:.2f} GB for probabilities; free disk"
                 ) from None
         return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-@contextmanager
-def _memory_errors(name: str, batch: int) -> Iterator[None]:
-    """Turn what torch and numpy raise when memory is full into OutOfMemory."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError):
-        raise OutOfMemory(f"{name}: memory is full; lower predict.batch ({batch})") from None
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory(f"{name}: memory is full; lower predict.batch ({batch})") from None

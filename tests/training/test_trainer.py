@@ -13,9 +13,10 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from fewmask.errors import FewmaskError, Interrupted, SettingsError
+from fewmask.errors import FewmaskError, Interrupted, OutOfMemory, SettingsError
 from fewmask.losses import dice_ce
 from fewmask.methods import METHODS, build_method
+from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.supervised import Supervised
 from fewmask.predictors import Predictor, SegmenterPredictor, load_model
@@ -183,6 +184,27 @@ def test_a_term_that_is_not_finite_is_named(catalogue, split, cache, settings, t
     monkeypatch.setattr(Supervised, "step", step)
     with pytest.raises(FewmaskError, match="step 0: loss term 'broken' is"):
         trainer.train(catalogue, split, cache, settings("supervised"), Run(tmp_path), device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you ..."),
+    ],
+)
+def test_full_memory_says_what_to_lower(catalogue, split, cache, settings, tmp_path, monkeypatch, error):
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        raise error
+        yield
+
+    monkeypatch.setattr(DiffCL, "step", step)
+    wanted = (
+        r"step 0: memory is full; lower plan.size \(\[\d+, \d+\]\), method.labelled_batch \(4\), or drop the finest of"
+    )
+    with pytest.raises(OutOfMemory, match=wanted):
+        trainer.train(catalogue, split, cache, settings("diff_cl"), Run(tmp_path), device="cpu", quiet=True)
 
 
 def test_what_a_broken_term_spoilt_is_never_saved(catalogue, split, cache, settings, tmp_path, monkeypatch):

@@ -63,6 +63,8 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type[MethodConfig]]
+    LOWER: ClassVar[str] = ""
+    """What else to lower where memory is full, to end that message with."""
     config: MethodConfig
     task: Task
 

@@ -88,6 +88,8 @@ class DiffCL(SemiSupervised):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the weight averages that predict and are sampled; 0: the weights themselves."""
 
+    LOWER = ", or drop the finest of method.module.levels"
+
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
         self.config, self.task = config, task

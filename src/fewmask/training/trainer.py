@@ -21,6 +21,7 @@ from fewmask.data.loader import Source, StageBatches, iterate
 from fewmask.data.views import with_flips
 from fewmask.device import choose_device
 from fewmask.errors import FewmaskError, Interrupted, SettingsError
+from fewmask.memory import memory_errors
 from fewmask.methods import build_method
 from fewmask.predictors import Model, save_model
 from fewmask.progress import meter
@@ -177,7 +178,8 @@ class _Trainer:
         workers = self.config.train.workers
         with closing(iterate(batches, start - span.start, span.stop - span.start, workers)) as served:
             for batch in served:
-                self._step(span, batch)
+                with memory_errors(f"step {self.progress.step}", self._memory_settings()):
+                    self._step(span, batch)
                 self.progress.step += 1
                 self._after_step()
 
@@ -188,6 +190,10 @@ class _Trainer:
             clock, seed = self._clock(span), derive(self.seed, "relabel", span.number)
             write_bank(self.method, self.source, bank, clock, self.device, seed)
         distributed.barrier()
+
+    def _memory_settings(self) -> str:
+        size = list(self.config.plan.size)
+        return f"plan.size ({size}), method.labelled_batch ({self.method.config.labelled_batch}){self.method.LOWER}"
 
     # one step
 
