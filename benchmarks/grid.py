@@ -2,6 +2,7 @@
 
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --table        (only the table of what is done)
+    python benchmarks/grid.py acdc-diffrect --data ../shared/data --out runs --audits (only that of the audits)
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --curves FILE  (Dice on val over time, as CSV)
 
 A cell of a CPU grid is one process of one thread; --workers 2 fills two cores.  On a GPU: acdc-paper --workers 1.
@@ -36,6 +37,8 @@ class Grid:
     cells: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+UNHEARD = "method.rectified_share.peak=0"
+"""The rectifier learns and is audited, its labels are not learnt from: the segmentation network is the same."""
 LISTS = Path(__file__).parent / "lists"
 CPU = ("train.threads=1", "train.workers=0")
 GRIDS = {
@@ -62,6 +65,30 @@ GRIDS = {
             "diffrect, plain network": ("--method", "diffrect", "method.diffuse=false"),
             "diffrect": ("--method", "diffrect"),
             "diffrect, released": ("--method", "diffrect", "method.preset=released"),
+        },
+    ),
+    "acdc-diffrect-flags": Grid(
+        data="acdc",
+        steps=2000,
+        seeds=(0,),
+        shared=("--labelled", "3", "--val", "10", "--method", "diffrect", *CPU),
+        cells={
+            "corrected": (UNHEARD,),
+            "plain network": (UNHEARD, "method.diffuse=false"),
+            "condition at the last skip": (UNHEARD, "method.entrance=last_skip"),
+            "latents as they are": (UNHEARD, "method.standardise=false"),
+            "clamped latents": (UNHEARD, "method.clamp=true"),
+            "skips with the label": (UNHEARD, "method.skips=label"),
+            "a channel a class": (UNHEARD, "method.colours=false"),
+            "from the raw label": (UNHEARD, "method.start=0.6"),
+            "ten DDIM steps": (UNHEARD, "method.samples=10"),
+            "sampled as trained": (UNHEARD, "method.sampling=train"),
+            "guidance of the batch": (UNHEARD, "method.guidance=batch"),
+            "rectifier of width 16": (UNHEARD, "method.width=16"),
+            "rectified labels as a term of their own": (UNHEARD, "method.rectified_loss.peak=0.3"),
+            "mean of both": (),
+            "mean of both, ratio rule": ("method.confidence=ratio", "method.threshold=0.8"),
+            "mean of both, doubt is background": ("method.uncertain=background",),
         },
     ),
     "acdc-paper": Grid(  # for a GPU: --workers 1
@@ -139,7 +166,6 @@ def table(name: str, out: Path) -> str:
             last = folder / "evaluation" / "last" / "summary.json"
             val = folder / "evaluation" / "val" / "summary.json"
             log = (folder / "log.jsonl").read_text().splitlines()
-            commit = json.loads((folder / "environment.json").read_text())["git_commit"] or "?"
             unit = "mm" if found["protocol"] == "mm" else "voxel"
             distance = found.get(f"hd95_{unit}")
             entries = [
@@ -151,7 +177,7 @@ def table(name: str, out: Path) -> str:
                 _mean(last),
                 _mean(val),
                 f"{json.loads(log[-1])['seconds'] / 60:.0f}",
-                commit[:7],
+                _commit(folder),
             ]
             rows.append(f"| {' | '.join(entries)} |")
     return "\n".join(rows)
@@ -207,6 +233,39 @@ def _dice(folder: Path) -> float | None:
     return json.loads(path.read_text())["dice"]["mean"] if path.exists() else None
 
 
+def audits(name: str, out: Path) -> str:
+    """One row a finished cell with an audit: Dice of pseudo-labels on val before and after, and of the controls."""
+    grid = GRIDS[name]
+    head = "| cell | seed | before | after | difference [95 %], p | controls | val | commit |"
+    rows = [head, "|" + "---|" * (head.count("|") - 1)]
+    for cell in grid.cells:
+        for seed in grid.seeds:
+            folder = folder_of(out, name, cell, seed)
+            if not (folder / "audit" / "audit.json").exists():
+                continue
+            found = json.loads((folder / "audit" / "audit.json").read_text())
+            before, after = found["pair"]
+            difference = found["differences"][f"{after} - {before}"]
+            controls = [f"{k} {_number(v['mean'])}" for k, v in found["dice"].items() if k not in (before, after)]
+            low, mean, high, p = (difference[key] for key in ("low", "mean", "high", "p"))
+            entries = [
+                cell,
+                str(seed),
+                _number(found["dice"][before]["mean"]),
+                _number(found["dice"][after]["mean"]),
+                f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {p:.3f}",
+                ", ".join(controls) or "-",
+                _mean(folder / "evaluation" / "val" / "summary.json"),
+                _commit(folder),
+            ]
+            rows.append(f"| {' | '.join(entries)} |")
+    return "\n".join(rows)
+
+
+def _commit(folder: Path) -> str:
+    return (json.loads((folder / "environment.json").read_text())["git_commit"] or "?")[:7]
+
+
 def curves(name: str, out: Path) -> str:
     """cell, seed, step, Dice on val, Dice on val of the pseudo-labels; one row a validation."""
     grid = GRIDS[name]
@@ -243,11 +302,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print the table of finished cells and run nothing")
+    parser.add_argument("--audits", action="store_true", help="print the audits of finished cells and run nothing")
     parser.add_argument("--curves", type=Path, help="write the curves of what is there to this file and run nothing")
     asked = parser.parse_args()
     grid = GRIDS[asked.grid]
     if asked.curves:
         asked.curves.write_text(curves(asked.grid, asked.out))
+        return
+    if asked.audits:
+        print(audits(asked.grid, asked.out))
         return
     if not asked.table:
         cells = [(cell, seed) for seed in grid.seeds for cell in grid.cells]

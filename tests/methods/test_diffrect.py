@@ -204,6 +204,7 @@ def test_who_predicts():
             {"preset": "released", "rectified_share": {"peak": 0.5}},
             r"rectified_share.peak=0.5 has no place in base=rel",
         ),
+        ({"coarse_target": "rectified", "rectified_share": {"peak": 0}}, "coarse_target=rectified needs rectified lab"),
         ({"skips": "none"}, "skips"),
         ({"start": 0}, "start"),
     ],

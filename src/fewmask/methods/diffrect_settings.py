@@ -133,6 +133,9 @@ class DiffRectConfig(SemiSupervisedConfig):
                 "latent_rows": self.latent_rows == "all",
                 "coarse_target": self.coarse_target == "mixed",
             }
+        unheard = not self.rectified_share.peak and not self.rectified_loss.peak
+        if self.base == "averaged" and self.coarse_target == "rectified" and unheard:
+            raise ValueError("coarse_target=rectified needs rectified labels; set rectified_share or rectified_loss")
         for name, given in foreign.items():
             if given:
                 told = getattr(self, name)
