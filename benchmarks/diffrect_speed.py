@@ -13,7 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -28,6 +28,7 @@ from fewmask.types import Batch, Clock, Stream, Task
 
 TASK = Task(channels=1, classes=4, names=("background", "a", "b", "c"), patch_size=(256, 256))
 STEP, TOTAL = 20_000, 30_000
+Mixed = Callable[[], torch.autocast]
 
 
 def streams(device: torch.device) -> Batch:
@@ -40,7 +41,7 @@ def streams(device: torch.device) -> Batch:
     return Batch(labelled=stream(True), unlabelled=stream(False))
 
 
-def bare(device: torch.device) -> Callable[[], Iterator[str]]:
+def bare(device: torch.device, mixed: Mixed) -> Callable[[], Iterator[str]]:
     network = build_segmenter(Network(width=16), TASK).to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters())
     image = torch.randn(6, 1, 256, 256, device=device)
@@ -49,21 +50,29 @@ def bare(device: torch.device) -> Callable[[], Iterator[str]]:
 
     def step() -> Iterator[str]:
         optimiser.zero_grad()
-        dice_ce(network(image), label, valid).backward()
+        with mixed():
+            loss = dice_ce(network(image), label, valid)
+        loss.backward()
         optimiser.step()
         yield "step"
 
     return step
 
 
-def stepping(method: Method, batch: Batch, device: torch.device) -> Callable[[], Iterator[str]]:
+def stepping(method: Method, batch: Batch, device: torch.device, mixed: Mixed) -> Callable[[], Iterator[str]]:
     method.to(device, memory_format=torch.channels_last).train()
     optimisers = build_optimisers(method.groups(), Train())
 
     def step() -> Iterator[str]:
         generator = torch.Generator(device).manual_seed(0)
         clock = Clock(step=STEP, total=TOTAL, stage="train", stage_step=STEP, stage_total=TOTAL, generator=generator)
-        for number, update in enumerate(method.step(batch, clock), start=1):
+        updates, number = method.step(batch, clock), 0
+        while True:
+            with mixed():  # anew for each update, as the trainer does: else the weights' bf16 copies would be stale
+                update = next(updates, None)
+            if update is None:
+                break
+            number += 1
             for optimiser in optimisers.values():
                 optimiser.zero_grad()
             sum(update.weights.get(name, 1.0) * term for name, term in update.terms.items()).backward()
@@ -83,7 +92,7 @@ def once(part: Callable[[], None]) -> Callable[[], Iterator[str]]:
     return step
 
 
-def components(method: DiffRect, batch: Batch, device: torch.device) -> dict[str, Callable[[], None]]:
+def components(method: DiffRect, batch: Batch, device: torch.device, mixed: Mixed) -> dict[str, Callable[[], None]]:
     """What a step of the corrected preset is made of, each by itself."""
     x, u = batch.labelled, batch.unlabelled
     generator = torch.Generator(device).manual_seed(0)
@@ -92,18 +101,24 @@ def components(method: DiffRect, batch: Batch, device: torch.device) -> dict[str
 
     @torch.no_grad()
     def teacher() -> None:
-        method.teacher(u.image)
+        with mixed():
+            method.teacher(u.image)
 
     def student() -> None:
-        sum(dice_ce(method.segmenter(stream.image), x.label, x.valid) for stream in (x, u)).backward()
+        with mixed():
+            loss = sum(dice_ce(method.segmenter(stream.image), x.label, x.valid) for stream in (x, u))
+        loss.backward()
 
     def transport() -> None:
-        logits, error = method.rectifier.transport(x.image, x.label, x.label, guidance, generator)
-        (dice_ce(logits, x.label, x.valid) + error.mean()).backward()
+        with mixed():
+            logits, error = method.rectifier.transport(x.image, x.label, x.label, guidance, generator)
+            loss = dice_ce(logits, x.label, x.valid) + error.mean()
+        loss.backward()
 
     @torch.no_grad()
     def sampling() -> None:
-        method.average.network.sample(u.image, x.label, guidance, noise)
+        with mixed():
+            method.average.network.sample(u.image, x.label, guidance, noise)
 
     return {
         "teacher, 3 images": teacher,
@@ -145,22 +160,23 @@ def main() -> None:
     device = torch.device(asked.device)
     batch = streams(device)
     config = METHODS["diffrect"].Config
+    full = 0.0
     for precision in ("fp32", "bf16"):
-        mixed = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-        with mixed:
-            base = measured(bare(device), asked.repeats, device)["whole"]
-            print(f"{precision}: bare supervised step {base:.3f} s")
-            for preset in ("released", "corrected"):
-                method = METHODS["diffrect"](config(preset=preset), TASK)
-                parts = measured(stepping(method, batch, device), asked.repeats, device)
-                print(f"  {preset}: {parts['whole']:.3f} s, ratio {parts['whole'] / base:.2f}")
-                for part, seconds in parts.items():
-                    if part != "whole":
-                        print(f"    {seconds:7.3f} s  {part}")
-            print("  corrected, by component")
-            for name, component in components(method, batch, device).items():
-                seconds = measured(once(component), asked.repeats, device)["whole"]
-                print(f"    {seconds:7.3f} s  {name}")
+        mixed = partial(torch.autocast, device.type, torch.bfloat16, enabled=precision == "bf16")
+        base = measured(bare(device, mixed), asked.repeats, device)["whole"]
+        full = base if precision == "fp32" else full
+        print(f"{precision}: bare supervised step {base:.3f} s")
+        for preset in ("released", "corrected"):
+            method = METHODS["diffrect"](config(preset=preset), TASK)
+            parts = measured(stepping(method, batch, device, mixed), asked.repeats, device)
+            whole = parts.pop("whole")
+            print(f"  {preset}: {whole:.3f} s, ratio {whole / base:.2f}, to the bare step in fp32 {whole / full:.2f}")
+            for part, seconds in parts.items():
+                print(f"    {seconds:7.3f} s  {part}")
+        print("  corrected, by component")
+        for name, component in components(method, batch, device, mixed).items():
+            seconds = measured(once(component), asked.repeats, device)["whole"]
+            print(f"    {seconds:7.3f} s  {name}")
 
 
 if __name__ == "__main__":

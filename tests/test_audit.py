@@ -43,7 +43,7 @@ def test_differences_are_paired_and_over_patients():
     [
         (0.05, 0.0, "improves pseudo-labels: +0.0"),
         (0.05, 0.0, "and no control does as much"),
-        (0.05, 0.05, "but so does latent_zero: it is not the diffusion that does it"),
+        (0.05, 0.05, "but is not shown to do more than latent_zero: nor is it shown that the diffusion"),
         (-0.05, 0.0, "spoils pseudo-labels: -0.0"),
         (0.0, 0.0, "Whether rectification helps is not established"),
     ],
@@ -56,6 +56,13 @@ def test_one_patient_carries_no_interval():
     found = summary(scores(0.05, patients=1), "val")
     assert "1 patient are too few" not in found["verdict"]
     assert "1 patient is too few to say more" in verdict(found)
+
+
+def test_without_any_class_there_is_nothing_to_compare():
+    nothing = scores(0.05)
+    for values in nothing.dice.values():
+        values[:] = np.nan
+    assert "nothing to compare" in summary(nothing, "val")["verdict"]
 
 
 @pytest.mark.parametrize(

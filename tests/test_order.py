@@ -38,6 +38,7 @@ def test_ready_leaves_everything_open_to_be_read(order: Order, tmp_path: Path) -
         "dims": 2,
         "size": [24, 24],
         "spacing_mm": None,
+        "zoom": 1.0,
         "intensity": "zscore",
         "flip": [0, 1],
     }

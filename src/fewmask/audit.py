@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +66,7 @@ def audit(
     device: str = "auto",
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Score the pseudo-labels of a finished run and write audit.csv and audit.json to `out`; returns the latter.
+    """Score the pseudo-labels of a finished run and write audit.csv to `out`; returns what audit.json shall hold.
 
     reference None: the run's val cases.  Else the run's unlabelled cases, whose masks it holds.
     against: a run whose rectified labels stand beside, such as a control without diffusion.
@@ -101,7 +100,6 @@ def audit(
     scores = Scores(cases=tuple(cases), names=tuple(catalogue.labels.names[1:]), dice=dice)
     found = summary(scores, role)
     atomic_write(out / "audit.csv", _table(scores))
-    atomic_write(out / "audit.json", json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return found
 
 
@@ -215,6 +213,8 @@ def verdict(found: Mapping[str, Any]) -> str:
     """One plain sentence: which labels are better, and whether a control does as well."""
     before, after = found["pair"]
     gain = found["differences"][f"{after} - {before}"]
+    if gain["mean"] is None:
+        return f"{before} and {after}: no class is in any mask, so there is nothing to compare."
     if (before, after) != (RAW, RECTIFIED):
         return _of_two(before, after, gain, found["patients"])
     one = found["patients"] == 1
@@ -234,10 +234,9 @@ def verdict(found: Mapping[str, Any]) -> str:
     ]
     if not equal:
         return f"Rectification improves pseudo-labels: {changed}, and no control does as much."
-    does = "does" if len(equal) == 1 else "do"
     return (
-        f"Rectification improves pseudo-labels: {changed}, but so {does} {', '.join(equal)}: "
-        "it is not the diffusion that does it."
+        f"Rectification improves pseudo-labels: {changed}, but is not shown to do more than {', '.join(equal)}: "
+        "nor is it shown that the diffusion does it."
     )
 
 

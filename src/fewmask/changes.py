@@ -37,6 +37,8 @@ def draw(out: Path, catalogue: Catalogue, images: Catalogue, *, pair: Sequence[s
     if not ranking:
         return []
     chosen = {"best": ranking[-1][0], "worst": ranking[0][0]} if len(ranking) > 1 else {"only": ranking[0][0]}
+    for old in (out / "pictures").glob("*.png"):  # of an earlier audit: other cases may have been best and worst
+        old.unlink()
     written = []
     for word, name in chosen.items():
         case = images.by_id[name]
@@ -69,7 +71,8 @@ def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, pair: Se
     turn = orientation(grid, slices=stack)
     masks = [turn.apply(_mask(path, labels, grid)) for path in (before, after, labelled.label)]
     image = turn.apply(image)
-    raw, rectified, truth = masks
+    ignored = masks[-1] == formats.IGNORE(masks[-1].dtype)
+    raw, rectified, truth = (np.where(mask == formats.IGNORE(mask.dtype), 0, mask) for mask in masks)
     index = int((raw != rectified).sum((1, 2)).argmax())
     spacing = (turn.apply_grid(grid).spacing_mm or (1.0, 1.0, 1.0))[1:]
     limits = window(image if image.shape[1] == 1 else image[:1])
@@ -81,7 +84,7 @@ def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, pair: Se
         for mask in (None, raw[index], rectified[index], truth[index])
     ]
     drawn = [Image.open(io.BytesIO(panel)).convert("RGB") for panel in panels]
-    drawn.append(_painted(drawn[0], change(raw[index], rectified[index], truth[index])))
+    drawn.append(_painted(drawn[0], np.where(ignored[index], 0, change(raw[index], rectified[index], truth[index]))))
     where = f"{case.id}, slice {index}" if len(raw) > 1 else case.id
     return _framed(drawn, ("input: " + where, *pair, "truth", "change"))
 
@@ -93,8 +96,7 @@ def change(raw: np.ndarray, rectified: np.ndarray, truth: np.ndarray) -> np.ndar
 
 
 def _mask(path: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
-    mask = formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
-    return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)
+    return formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
 
 
 def _painted(ground: Image.Image, kinds: np.ndarray) -> Image.Image:

@@ -18,7 +18,7 @@ from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
 from fewmask.prediction import predict
 from fewmask.report import report as write_report
-from fewmask.runs import REQUEST, Run
+from fewmask.runs import REQUEST, Run, atomic_write
 from fewmask.training import distributed, trainer
 
 
@@ -146,6 +146,8 @@ def audit(
     images = read_catalogue(Run(run).catalogue)
     stack = auditing.config_of(Run(run)).plan.dims == 2
     changes.draw(out, reference or images, images, pair=found["pair"], stack=stack)
+    # last: it says that the audit is complete
+    atomic_write(out / "audit.json", json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return found
 
 

@@ -36,12 +36,21 @@ def cross_entropy(
 
 
 def dice_ce(
-    logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
+    logits: Tensor,
+    label: Tensor,
+    valid: Tensor,
+    weight: Tensor | None = None,
+    *,
+    per_sample: bool = False,
+    absent: bool = False,
 ) -> Tensor:
-    """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants."""
+    """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants.
+
+    absent: classes without a valid voxel count in Dice as well, as they do in SSL4MIS.
+    """
     log_p = _log_probabilities(logits)  # once for both terms: the softmax is a good part of their cost
     return 0.5 * (
-        _dice(log_p, label, valid, weight, per_sample) + _cross_entropy(log_p, label, valid, weight, per_sample)
+        _dice(log_p, label, valid, weight, per_sample, absent) + _cross_entropy(log_p, label, valid, weight, per_sample)
     )
 
 
@@ -62,14 +71,16 @@ def _log_probabilities(logits: Tensor) -> Tensor:
     return logits.float().log_softmax(dim=1)
 
 
-def _dice(log_p: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None, per_sample: bool) -> Tensor:
+def _dice(
+    log_p: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None, per_sample: bool, absent: bool = False
+) -> Tensor:
     p = log_p.exp()
     counted = (valid if weight is None else valid * weight).to(p.dtype).unsqueeze(1)
     target = torch.zeros_like(p).scatter_(1, label.unsqueeze(1), counted)
     axes = tuple(range(2, p.ndim)) if per_sample else (0, *range(2, p.ndim))
     overlap, truth = (p * target).sum(axes), target.sum(axes)
     score = (2 * overlap + SMOOTH) / ((p.square() * counted).sum(axes) + truth + SMOOTH)
-    present = truth > 0
+    present = (truth > 0) | absent
     return (((1 - score) * present).sum(-1) / present.sum(-1).clamp(min=1)).mean()
 
 

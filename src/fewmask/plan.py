@@ -120,7 +120,7 @@ def make_plan(
         if any(axis not in range(dims) for axis in flip):
             raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
     else:
-        flip, why = _flips(catalogue, split, Preparation(dims=dims, spacing_mm=spacing_mm))
+        flip, why = _flips(catalogue, split, Preparation(dims=dims, spacing_mm=spacing_mm, zoom=wanted.zoom))
     reasons.append(("plan.flip", flip, why))
 
     settings = config.Plan(
@@ -280,7 +280,7 @@ def _planes(
     dims = preparation.dims
     raw, _ = formats.read_mask(case.label)
     if slices is None:  # the maps are coarse: only the numbers of slices need the prepared grid
-        preparation = preparation.model_copy(update={"spacing_mm": None})
+        preparation = preparation.model_copy(update={"spacing_mm": None, "zoom": 1.0})
     turn, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)
     mask = labelled_only(prepare_label(formats.encode_mask(raw, labels, case.id), turn, grid), slices, case.id)
     for block in [mask] if dims == 3 else mask:

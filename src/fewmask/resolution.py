@@ -186,6 +186,6 @@ def _defaults(method: str, preset: Any) -> list[tuple[str, Mapping[str, Any]]]:
     kind = _method_config(method)
     defaults = Config(method={}).model_dump(mode="json", exclude={"recipes"})
     defaults["method"] = kind().model_dump(mode="json")
-    if preset not in kind.PRESETS:
+    if not isinstance(preset, str) or preset not in kind.PRESETS:
         return [("default", defaults)]
     return [("default", defaults), (f"preset {preset}", {"method": kind.PRESETS[preset]})]

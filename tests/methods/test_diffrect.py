@@ -16,7 +16,7 @@ CONFIG = DiffRect.Config
 
 def build(seed: int = 0, task: Task = TASK, **settings) -> DiffRect:
     torch.manual_seed(seed)
-    return METHODS["diffrect"](CONFIG(segmenter={"width": 2}, **settings), task).train()
+    return METHODS["diffrect"](CONFIG(**{"segmenter": {"width": 2}, **settings}), task).train()
 
 
 def batch(rows: int = 3, unlabelled: bool = True, task: Task = TASK, seed: int = 0) -> Batch:
@@ -190,6 +190,38 @@ def test_who_predicts():
         assert torch.equal(found, wanted)
 
 
+def test_one_row_of_a_small_patch_needs_group_normalisation():
+    """The denoiser ends at a 64th of the size: a single voxel, of which a batch of one has no statistics."""
+    task = Task(channels=1, classes=4, names=("background", "a", "b", "c"), patch_size=(32, 32))
+    method = build(task=task, segmenter={"width": 2, "normalisation": "group"})
+    for update in method.step(batch(rows=1, task=task), clock(20_000)):
+        assert all(torch.isfinite(term) for term in update.terms.values())
+
+
+def test_ignored_voxels_teach_the_rectifier_nothing():
+    """Whatever stands under ignored voxels of a label, every term is the same."""
+    found = []
+    for filling in (0, 3):
+        method, given = build(threshold=0.0), batch()
+        given.labelled.valid[:, :8] = False
+        given.labelled.label[:, :8] = filling
+        torch.manual_seed(0)
+        terms = [update.terms for update in method.step(given, clock(20_000))]
+        found.append({name: float(term.detach()) for part in terms for name, term in part.items()})
+    assert found[0] == found[1]
+
+
+def test_doubted_voxels_count_in_the_guidance():
+    """Nothing reaches the threshold, teacher and student disagree everywhere: the distance is large, not nothing."""
+    method = build(threshold=0.99, cutmix=0.0)
+    one, two = (torch.eye(4)[k].view(1, 4, 1, 1).expand(3, 4, 16, 19) for k in (1, 2))
+    method.teacher.forward = lambda image: 2 * one
+    method.segmenter.forward = lambda image: 2 * two
+    for _ in method.step(batch(), clock(20_000)):
+        pass
+    assert float(method.last_guidance) > 400
+
+
 # impossible settings and sizes
 
 
@@ -205,6 +237,11 @@ def test_who_predicts():
             r"rectified_share.peak=0.5 has no place in base=rel",
         ),
         ({"coarse_target": "rectified", "rectified_share": {"peak": 0}}, "coarse_target=rectified needs rectified lab"),
+        ({"rectified_share": {"peak": 2}}, "rectified_share.peak=2: a share is at most 1"),
+        ({"diffuse": False, "samples": 5}, "samples=5 has no place in diffuse=False"),
+        ({"preset": "released", "ema": 0.5}, "ema=0.5 has no place in base=released"),
+        ({"preset": "released", "cutmix_area": [0.1, 0.2]}, "cutmix_area=.* has no place in base=released"),
+        ({"preset": ["released"]}, "preset"),
         ({"skips": "none"}, "skips"),
         ({"start": 0}, "start"),
     ],

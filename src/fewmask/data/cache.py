@@ -47,7 +47,10 @@ class Preparation(Settings):
     @property
     def key(self) -> str:
         """Name of the cache folder for these settings."""
-        return _hash(json.dumps({"version": VERSION, **self.model_dump(mode="json")}, sort_keys=True))
+        values = self.model_dump(mode="json")
+        if self.zoom == 1:
+            del values["zoom"]  # so that caches from before there was a zoom are found
+        return _hash(json.dumps({"version": VERSION, **values}, sort_keys=True))
 
 
 @dataclass(frozen=True, kw_only=True)

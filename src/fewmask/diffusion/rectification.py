@@ -41,6 +41,7 @@ class LabelRectification(nn.Module):
         entrance: Entrance,
         standardise: bool,
         colours: bool,
+        normalisation: str = "batch",
     ) -> None:
         """times: T; samples: how many of them DDIM visits; start: share of T at which sampling begins from the noised
         latent of the input label, 1: from noise alone; diffuse: False makes the denoiser a plain network that maps the
@@ -61,6 +62,7 @@ class LabelRectification(nn.Module):
             "entrance": entrance,
             "standardise": standardise,
             "colours": colours,
+            "normalisation": normalisation,
         }
         table = class_colours(classes) if colours else torch.eye(classes)
         self.register_buffer("table", table, persistent=False)
@@ -73,6 +75,7 @@ class LabelRectification(nn.Module):
             skips=skips,
             entrance=entrance,
             standardise=standardise,
+            normalisation=normalisation,
         )
         self.diffusion = GaussianDiffusion(cosine_betas(times))
         self.start, self.diffuse = start, diffuse

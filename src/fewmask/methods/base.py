@@ -26,7 +26,8 @@ class MethodConfig(Settings):
         if not cls.PRESETS or not isinstance(values, Mapping):
             return values
         name = values.get("preset", cls.model_fields["preset"].default)
-        return merge([("", cls.PRESETS.get(name, {})), ("", values)])[0]
+        preset = cls.PRESETS.get(name, {}) if isinstance(name, str) else {}
+        return merge([("", preset), ("", values)])[0]
 
     segmenter: Network = Network()
     weak: WeakView = WeakView(rotation=30, scale=(0.7, 1.4), shift=0.05, elastic=0.03)
@@ -63,8 +64,6 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type[MethodConfig]]
-    LOWER: ClassVar[str] = ""
-    """What else to lower where memory is full, to end that message with."""
     config: MethodConfig
     task: Task
 
@@ -94,6 +93,10 @@ class Method(nn.Module, ABC):
         Each stream holds one case: image (D, C, H, W) in 2-D, (1, C, D, H, W) in 3-D.
         """
         raise TypeError(f"{type(self).__name__} has a stage with relabel=True but no relabel()")
+
+    def lower(self) -> str:
+        """What else to lower where memory is full, to end that message with."""
+        return ""
 
     def audit(self) -> dict[str, Predictor]:
         """Variant -> predictor of its pseudo-labels; empty: it makes none.

@@ -88,8 +88,6 @@ class DiffCL(SemiSupervised):
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the weight averages that predict and are sampled; 0: the weights themselves."""
 
-    LOWER = ", or drop the finest of method.module.levels"
-
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
         self.config, self.task = config, task
@@ -173,6 +171,9 @@ class DiffCL(SemiSupervised):
             return None
         inside = bank.shares(torch.zeros_like(logits[n:, 0], dtype=torch.int64), unlabelled.valid, feature)[..., 0]
         return bank.loss(regions[n:], inside >= PURE)
+
+    def lower(self) -> str:
+        return ", or drop the finest of method.module.levels" if self.config.module.levels else ""
 
     def predictor(self) -> Predictor:
         segmenter = self.average.network

@@ -24,8 +24,6 @@ from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, RectifiedPredictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Task, Update
 
-CE_AND_DICE = 2.0
-"""The released code adds cross entropy and Dice, `dice_ce` is their mean."""
 GUIDANCE = 999.0
 """A label distance of 1, as the number that modulates the rectifier (released code)."""
 LEAST_SIDE = 9
@@ -61,6 +59,7 @@ class DiffRect(SemiSupervised):
             entrance=config.entrance,
             standardise=config.standardise,
             colours=config.colours,
+            normalisation=config.segmenter.normalisation,
         )
         self.teacher = teacher_of(self.segmenter)
         self.average = teacher_of(self.rectifier)
@@ -71,8 +70,10 @@ class DiffRect(SemiSupervised):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         yield from (self._released if self.config.base == "released" else self._averaged)(batch, clock)
-        update_teacher(self.teacher, self.segmenter, self.config.ema, clock)
-        update_teacher(self.average, self.rectifier, self.config.ema, clock)
+        if self.config.base == "averaged":
+            update_teacher(self.teacher, self.segmenter, self.config.ema, clock)
+        if self.config.sampling == "eval":
+            update_teacher(self.average, self.rectifier, self.config.ema, clock)
 
     def _averaged(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """An averaged teacher and the rectifier label together, and the student learns it in one update."""
@@ -81,8 +82,9 @@ class DiffRect(SemiSupervised):
         terms, weights, log = {"supervised": dice_ce(logits, x.label, x.valid)}, {}, {}
         # weak -> truth is learnt where errors still occur: from what the student says of the strong view
         said = _hard(logits)
-        guidance = self._guidance(said, x.label, x.valid)
-        carries = [("fine", x.strong[0], said, x.label, x.valid, guidance)]
+        truth = torch.where(x.valid, x.label, said)  # of ignored voxels nothing is known, so nothing is to be changed
+        guidance = self._guidance(said, truth, x.valid)
+        carries = [("fine", x.strong[0], said, truth, x.valid, guidance)]
         if u is not None:
             raw = _probabilities(self.teacher(u.image)).detach()
             weak, keep = self._believed(raw)
@@ -91,26 +93,29 @@ class DiffRect(SemiSupervised):
             def mix(rows: Tensor) -> Tensor:
                 return paste(box, rows, rows.roll(-1, dims=0))
 
-            image, label, kept = mix(u.strong[0]), mix(weak), mix(keep & u.valid)
+            image, label = mix(u.strong[0]), mix(weak)
             logits = self.segmenter(image)
             strong = _hard(logits)
+            # of all voxels, doubted ones too: these are the ones to be changed
+            inside = mix(u.valid)
+            kept = mix(keep) & inside
             if config.guidance == "sample":
-                guidance = self._guidance(strong, label, kept)
+                own, guidance = self._guidance(strong, weak, u.valid & ~box), self._guidance(strong, label, inside)
             else:
-                guidance = guidance[:1].expand(len(label))
-            self.last_guidance.copy_(guidance.mean())
+                own = guidance = guidance[:1].expand(len(label))
+            self.last_guidance.copy_(own.mean())
             better, sure = label, kept
             share, weight = config.rectified_share.weight(clock), config.rectified_loss.weight(clock)
             if share or weight:
-                rectified = self._rectified(u.image, weak, guidance, clock)
+                rectified = self._rectified(u.image, weak, own, clock)
                 log["changed"] = ((rectified.argmax(1) != weak) & u.valid).float().mean()
                 if weight or config.coarse_target == "rectified":
                     better, certain = self._believed(rectified)
-                    better, sure = mix(better), mix(certain & u.valid)
+                    better, sure = mix(better), mix(certain) & inside
                 if weight:
                     terms["rectified"], weights["rectified"] = dice_ce(logits, better, sure), weight
                 weak, keep = self._believed(raw.lerp(rectified, share))
-            terms["pseudo"] = dice_ce(logits, mix(weak), mix(keep & u.valid))
+            terms["pseudo"] = dice_ce(logits, mix(weak), mix(keep) & inside)
             weights["pseudo"] = config.strong_loss.weight(clock)
             if config.coarse_target == "raw":
                 better, sure = label, kept
@@ -132,8 +137,8 @@ class DiffRect(SemiSupervised):
         (weak, keep), (strong, _) = (self._believed(_probabilities(view.detach())) for view in (on_weak, on_strong))
         keep = keep & valid
         terms = {
-            "supervised": CE_AND_DICE * dice_ce(on_weak[:n], x.label, x.valid),
-            "raw": CE_AND_DICE * dice_ce(on_strong[n:], weak[n:], keep[n:]),
+            "supervised": _summed(on_weak[:n], x.label, x.valid),
+            "raw": _summed(on_strong[n:], weak[n:], keep[n:]),
         }
         if config.complementary:
             terms["complementary"] = complementary(_probabilities(on_strong), _probabilities(on_weak))
@@ -146,10 +151,11 @@ class DiffRect(SemiSupervised):
         else:
             guidance = torch.cat([guidance, self._guidance(weak[n:], strong[n:], u.valid)])
         self.last_guidance.copy_(guidance[n:].mean())
-        truth, own = torch.cat([x.label, weak[n:]]), config.latent_rows == "own"
+        truth = torch.cat([torch.where(x.valid, x.label, weak[:n]), weak[n:]])
+        own = config.latent_rows == "own"
         logits, error = self.rectifier.transport(weak_view, weak, truth, guidance, clock.generator)
         carried = {
-            "fine": CE_AND_DICE * dice_ce(logits[:n], x.label, x.valid),
+            "fine": _summed(logits[:n], x.label, x.valid),
             "fine_latent": error[:n].mean() if own else error.mean(),
         }
         on_fine = _probabilities(logits)
@@ -163,7 +169,7 @@ class DiffRect(SemiSupervised):
         if config.guidance == "sample":
             guidance_coarse = torch.cat([self._guidance(strong[:n], weak[:n], x.valid), distance])
         logits, error = self.rectifier.transport(strong_view, strong, aim, guidance_coarse, clock.generator)
-        carried["coarse"] = CE_AND_DICE * dice_ce(logits[n:], better[n:], sure[n:])
+        carried["coarse"] = _summed(logits[n:], better[n:], sure[n:])
         carried["coarse_latent"] = error[n:].mean() if own else error.mean()
         if config.complementary:
             carried["coarse_complementary"] = complementary(_probabilities(logits), on_fine)
@@ -171,9 +177,9 @@ class DiffRect(SemiSupervised):
 
         if weight := config.rectified_loss.weight(clock):
             rectified, certain = self._believed(self._rectified(weak_view, weak, guidance, clock))
-            loss = dice_ce(self.segmenter(weak_view)[n:], rectified[n:], (certain & valid)[n:])
+            loss = _summed(self.segmenter(weak_view)[n:], rectified[n:], (certain & valid)[n:])
             changed = ((rectified != weak) & valid)[n:].float().mean()
-            yield Update({"rectified": CE_AND_DICE * loss}, {"rectified": weight}, ("segmenter",), {"changed": changed})
+            yield Update({"rectified": loss}, {"rectified": weight}, ("segmenter",), {"changed": changed})
 
     def _believed(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """The label (B, *S) of probabilities (B, K, *S) and where it may be learnt."""
@@ -231,6 +237,11 @@ class DiffRect(SemiSupervised):
     def _labeller(self) -> nn.Module:
         """Who makes the labels, and predicts in the end: the average, or in the released code the student."""
         return self.segmenter if self.config.base == "released" else self.teacher.network
+
+
+def _summed(logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    """Cross entropy plus Dice over all classes, absent ones too, as the released code has it."""
+    return 2 * dice_ce(logits, label, valid, absent=True)
 
 
 def _probabilities(logits: Tensor) -> Tensor:

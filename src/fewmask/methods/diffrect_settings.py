@@ -118,6 +118,10 @@ class DiffRectConfig(SemiSupervisedConfig):
     coarse_loss: Ramp = Ramp()
     """Weight of strong -> weak (D5)."""
 
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        return cls.model_fields[name].default
+
     @model_validator(mode="after")
     def _belongs(self) -> Self:
         """Refuse what the chosen base has no place for: an option that does nothing would be mistaken for one."""
@@ -126,6 +130,8 @@ class DiffRectConfig(SemiSupervisedConfig):
                 "cutmix": self.cutmix > 0,
                 "burn_in": self.burn_in > 0,
                 "rectified_share": self.rectified_share.peak > 0,
+                "ema": self.sampling == "train" and "ema" in self.model_fields_set and self.ema != self._default("ema"),
+                "cutmix_area": self.cutmix_area != self._default("cutmix_area"),
             }
         else:
             foreign = {
@@ -133,6 +139,12 @@ class DiffRectConfig(SemiSupervisedConfig):
                 "latent_rows": self.latent_rows == "all",
                 "coarse_target": self.coarse_target == "mixed",
             }
+        if self.rectified_share.peak > 1:
+            raise ValueError(f"rectified_share.peak={self.rectified_share.peak:g}: a share is at most 1")
+        if not self.diffuse:
+            for name in ("times", "samples", "start"):
+                if getattr(self, name) != self._default(name):
+                    raise ValueError(f"{name}={getattr(self, name)} has no place in diffuse=False; leave it out")
         unheard = not self.rectified_share.peak and not self.rectified_loss.peak
         if self.base == "averaged" and self.coarse_target == "rectified" and unheard:
             raise ValueError("coarse_target=rectified needs rectified labels; set rectified_share or rectified_loss")

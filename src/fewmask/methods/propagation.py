@@ -56,16 +56,19 @@ class LabelPropagation(nn.Module):
 
         regions (B, N, C); truth, found (B, N, K): shares of the true and of the predicted classes.
         """
+        regions = regions.float()
         right = truth.argmax(-1) == found.argmax(-1)
         told = (truth >= PURE) & right.unsqueeze(-1)
-        means = F.normalize(torch.einsum("bnk,bnc->bkc", told.float(), regions.detach()), dim=-1)
+        with torch.autocast(regions.device.type, enabled=False):
+            means = F.normalize(torch.einsum("bnk,bnc->bkc", told.float(), regions), dim=-1)
         kinds = torch.arange(self.classes, device=regions.device)
         for row, seen in zip(means, told.any(1), strict=True):
             place = self.pushed % self.memory.shape[1]
             self.memory[kinds, place] = torch.where(seen.unsqueeze(-1), row, self.memory[kinds, place])
             self.pushed += seen
         present = truth.sum((0, 1)) / truth.sum().clamp(min=1e-6)
-        self.frequency.lerp_(present, 0.01 if self.frequency.any() else 1.0)
+        known = self.frequency.any()
+        self.frequency.copy_(torch.where(known, self.frequency.lerp(present, 0.01), present))
 
     def loss(self, regions: Tensor, valid: Tensor) -> Tensor:
         """InfoNCE of each class with its most and least similar regions; 0 while no class is known.
@@ -74,7 +77,8 @@ class LabelPropagation(nn.Module):
         """
         flat, counted = regions.flatten(0, 1), valid.flatten()
         half = max(1, len(flat) // 2)
-        similarity = F.normalize(self.memory.sum(1), dim=-1) @ flat.T  # (K, regions)
+        with torch.autocast(flat.device.type, enabled=False):  # a contrast at temperature 0.1 needs its digits
+            similarity = F.normalize(self.memory.sum(1), dim=-1) @ flat.float().T  # (K, regions)
         most = min(MOST, half)
         out = torch.full_like(similarity, torch.inf)
         near = torch.where(counted, similarity, -out).topk(most, dim=1).values

@@ -5,6 +5,7 @@ DiffRect (Liu et al., MICCAI 2024, arXiv:2407.09918), section 2.3: latent featur
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -24,16 +25,24 @@ class LatentDenoiser(nn.Module):
     without it x0-hat leaves a LeakyReLU, as released.
     """
 
-    def __init__(self, *, dims: int, channels: int, frequencies: int, entrance: Entrance, linear_output: bool) -> None:
+    def __init__(
+        self,
+        *,
+        dims: int,
+        channels: int,
+        frequencies: int,
+        entrance: Entrance,
+        linear_output: bool,
+        normalisation: str = "batch",
+    ) -> None:
         super().__init__()
         self.entrance = entrance
         self.embed = NumberEmbedding(frequencies)
         wide, widest, embedding = channels * 3 // 2, channels * 2, self.embed.channels
         self.pool = halve_by_pooling(dims)
-        self.down = nn.ModuleList(
-            [TimedBlock(dims, channels, wide, embedding), TimedBlock(dims, wide, widest, embedding)]
-        )
-        self.up = nn.ModuleList([TimedUp(dims, widest, wide, embedding), TimedUp(dims, wide, channels, embedding)])
+        block, up = (partial(kind, dims, normalisation=normalisation) for kind in (TimedBlock, TimedUp))
+        self.down = nn.ModuleList([block(channels, wide, embedding), block(wide, widest, embedding)])
+        self.up = nn.ModuleList([up(widest, wide, embedding), up(wide, channels, embedding)])
         self.out = CONVOLUTION[dims](channels, channels, 1) if linear_output else nn.Identity()
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class Rectifier(nn.Module):
         skips: Skips,
         entrance: Entrance,
         standardise: bool,
+        normalisation: str = "batch",
     ) -> None:
         """standardise: latents are brought to mean 0 and variance 1 per channel by running statistics, and the denoiser
         ends in a linear layer."""
@@ -57,18 +58,23 @@ class Rectifier(nn.Module):
 
         def encoder(channels_in: int) -> nn.ModuleList:
             return nn.ModuleList(
-                TimedBlock(dims, before, after, embedding, dropout)
+                TimedBlock(dims, before, after, embedding, dropout, normalisation)
                 for before, after, dropout in zip((channels_in, *widths), widths, DROPOUT, strict=False)
             )
 
         self.pool = halve_by_pooling(dims)
         self.label_encoder = encoder(channels + label_channels)
         self.image_encoder = encoder(channels)
-        self.decoder = nn.ModuleList(TimedUp(dims, 2 * skip, skip, embedding) for skip in widths[-2::-1])
+        self.decoder = nn.ModuleList(TimedUp(dims, 2 * skip, skip, embedding, normalisation) for skip in widths[-2::-1])
         self.head = CONVOLUTION[dims](width, classes, 3, padding=1)
         self.standard = _Standard(widths[-1]) if standardise else None
         self.denoiser = LatentDenoiser(
-            dims=dims, channels=widths[-1], frequencies=8 * width, entrance=entrance, linear_output=standardise
+            dims=dims,
+            channels=widths[-1],
+            frequencies=8 * width,
+            entrance=entrance,
+            linear_output=standardise,
+            normalisation=normalisation,
         )
 
     def context(self, image: Tensor, guidance: Tensor) -> Context:

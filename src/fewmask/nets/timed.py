@@ -38,18 +38,26 @@ class TimedBlock(nn.Module):
     x (B, channels_in, *S), embedded (B, E) -> (B, channels_out, *S).
     """
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, embedding: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        dims: int,
+        channels_in: int,
+        channels_out: int,
+        embedding: int,
+        dropout: float = 0.0,
+        normalisation: str = "batch",
+    ) -> None:
         super().__init__()
         self.first = nn.Sequential(
             CONVOLUTION[dims](channels_in, channels_out, 3, padding=1),
-            norm("batch", dims, channels_out),
+            norm(normalisation, dims, channels_out),
             nn.LeakyReLU(0.01, inplace=True),
         )
         self.shift = nn.Linear(embedding, channels_out)
         self.second = nn.Sequential(
             Dropout(dropout) if dropout else nn.Identity(),
             CONVOLUTION[dims](channels_out, channels_out, 3, padding=1),
-            norm("batch", dims, channels_out),
+            norm(normalisation, dims, channels_out),
             nn.LeakyReLU(0.01, inplace=True),
         )
 
@@ -61,10 +69,12 @@ class TimedBlock(nn.Module):
 class TimedUp(nn.Module):
     """1-convolution to the skip's channels, linear enlargement to its size, concatenation, a timed block."""
 
-    def __init__(self, dims: int, channels: int, skip_channels: int, embedding: int) -> None:
+    def __init__(
+        self, dims: int, channels: int, skip_channels: int, embedding: int, normalisation: str = "batch"
+    ) -> None:
         super().__init__()
         self.reduce = CONVOLUTION[dims](channels, skip_channels, 1)
-        self.merge = TimedBlock(dims, 2 * skip_channels, skip_channels, embedding)
+        self.merge = TimedBlock(dims, 2 * skip_channels, skip_channels, embedding, normalisation=normalisation)
 
     def forward(self, x: Tensor, skip: Tensor, embedded: Tensor) -> Tensor:
         return self.merge(torch.cat([skip, enlarge(self.reduce(x), skip.shape[2:])], dim=1), embedded)

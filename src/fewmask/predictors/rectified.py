@@ -49,10 +49,9 @@ class RectifiedPredictor(Predictor):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        rectification = LabelRectification(**spec["rectification"])
-        return cls(
-            build_from_spec(spec["segmenter"]), rectification, torch.zeros(()), spec["share"], spec["bottleneck"]
-        )
+        segmenter, rectification = build_from_spec(spec["segmenter"]), LabelRectification(**spec["rectification"])
+        share = spec.get("share", 1.0)  # absent from models of before there was one
+        return cls(segmenter, rectification, torch.zeros(()), share, spec["bottleneck"])
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
         raw = self.segmenter(image).float().softmax(1)

@@ -24,4 +24,11 @@ def build_predictor(spec: Mapping[str, Any]) -> Predictor:
     kind = str(spec.get("predictor"))
     if kind not in PREDICTORS:
         raise DataError(f"model with predictor '{kind}'{nearest(kind, PREDICTORS)}; a newer fewmask may know it")
-    return PREDICTORS[kind].from_spec(spec)
+    try:
+        return PREDICTORS[kind].from_spec(spec)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"the model's description of its predictor '{kind}' does not fit this version: {error}"
+        ) from None

@@ -30,7 +30,7 @@ def rectification(record: Record) -> list[Content]:
     if not path.is_file():
         return []
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    before, after = found["pair"]
+    before, after = found.get("pair", ("raw", "rectified"))  # audits from before there were others
     rows = []
     for name, dice in found["dice"].items():
         difference = found["differences"].get(f"{after} - {name}", {})

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from fewmask.config import Config
+from fewmask.config import Config, validated
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
@@ -157,7 +157,8 @@ class _Trainer:
         settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         state = self.run.last / "state.safetensors"
         if state.exists():
-            if self.run.config.read_text(encoding="utf-8") != settings:
+            begun = validated(Config, yaml.safe_load(self.run.config.read_text(encoding="utf-8")), str(self.run.config))
+            if begun != self.config:
                 raise SettingsError(f"{self.run.root}: begun with other settings (config.yaml); choose another --out")
             self.progress = load_state(state, self.method, self.optimisers)
         if distributed.rank() == 0:
@@ -193,7 +194,7 @@ class _Trainer:
 
     def _memory_settings(self) -> str:
         size = list(self.config.plan.size)
-        return f"plan.size ({size}), method.labelled_batch ({self.method.config.labelled_batch}){self.method.LOWER}"
+        return f"plan.size ({size}), method.labelled_batch ({self.method.config.labelled_batch}){self.method.lower()}"
 
     # one step
 
