@@ -130,7 +130,7 @@ def test_against_another_run(rectified: Path, tmp_path: Path):
 def test_a_method_that_rectifies_nothing(finished, rectified: Path, tmp_path: Path):
     with pytest.raises(SettingsError, match=r"--against .*: its method does not change its pseudo-labels"):
         job.audit(rectified, tmp_path / "audit", against=finished.run.root, quiet=True)
-    with pytest.raises(SettingsError, match="its method does not change its pseudo-labels; audit a run of diffrect"):
+    with pytest.raises(SettingsError, match="not change its pseudo-labels; give a run of one that does"):
         job.audit(finished.run.root, tmp_path / "audit", quiet=True)
     assert not (tmp_path / "audit").exists()
 

@@ -1,7 +1,7 @@
 """What rectification does to pseudo-labels: Dice before and after, with controls, on masks that training did not see.
 
 Each variant of a method's pseudo-labels is predicted and scored like any prediction, so every step leaves its files:
-OUT/variants/<name>/{model,masks,evaluation}, then audit.csv, audit.json and pictures.
+OUT/variants/<name>/{model,masks,evaluation}, then audit.csv; job.audit adds pictures and, last, audit.json.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from fewmask.training.checkpoint import load_state
 from fewmask.types import Case, Split, Task
 
 RAW, RECTIFIED, AGAINST = "raw", "rectified", "against"
-ELSEWHERE = "diffrect, cps or diff_cl"
-"""The methods that have two kinds of pseudo-labels."""
+UNCHANGED = "its method does not change its pseudo-labels; give a run of one that does, such as diffrect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +76,11 @@ def audit(
     folder = Run(run)
     models = variants(folder)
     if len(models) < 2:
-        raise SettingsError(f"{run}: its method does not change its pseudo-labels; audit a run of {ELSEWHERE}")
+        raise SettingsError(f"{run}: {UNCHANGED}")
     if against is not None:
         others = variants(Run(against))
         if len(others) < 2:
-            raise SettingsError(
-                f"--against {against}: its method does not change its pseudo-labels; give a run of {ELSEWHERE}"
-            )
+            raise SettingsError(f"--against {against}: {UNCHANGED}")
         models[AGAINST] = list(others.values())[1]
     catalogue, role, cases = audited(folder, reference)
     if against is not None:

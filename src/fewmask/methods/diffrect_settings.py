@@ -130,7 +130,7 @@ class DiffRectConfig(SemiSupervisedConfig):
                 "cutmix": self.cutmix > 0,
                 "burn_in": self.burn_in > 0,
                 "rectified_share": self.rectified_share.peak > 0,
-                "ema": self.sampling == "train" and "ema" in self.model_fields_set and self.ema != self._default("ema"),
+                "ema": self.sampling == "train" and self.ema != self._default("ema"),
                 "cutmix_area": self.cutmix_area != self._default("cutmix_area"),
             }
         else:

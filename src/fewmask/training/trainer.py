@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
 from fewmask.data.views import with_flips
 from fewmask.device import choose_device
-from fewmask.errors import FewmaskError, Interrupted, SettingsError
+from fewmask.errors import Interrupted, SettingsError
 from fewmask.memory import memory_errors
 from fewmask.methods import build_method
 from fewmask.predictors import Model, save_model
@@ -31,6 +30,7 @@ from fewmask.training import distributed
 from fewmask.training.bank import write_bank
 from fewmask.training.checkpoint import Progress, load_state, save_state
 from fewmask.training.export import export
+from fewmask.training.finite import refuse_infinite
 from fewmask.training.journal import Journal, note
 from fewmask.training.machine import autocast, choose_threads
 from fewmask.training.optim import build_optimisers, set_learning_rates
@@ -220,7 +220,7 @@ class _Trainer:
         while (update := self._next(updates)) is not None:
             self._apply(update, span.stage)
             self.updates.append(update)
-        self._refuse_infinite()
+        refuse_infinite(self.updates, self.progress.step)
         # in every step, so that no saving or validating, which the clock decides on, can change what is learned
         distributed.share_buffers(self.method)
 
@@ -241,20 +241,6 @@ class _Trainer:
             distributed.average_gradients(self.parameters[name])
             nn.utils.clip_grad_norm_(self.parameters[name], self.config.train.clip)
             self.optimisers[name].step()
-
-    def _refuse_infinite(self) -> None:
-        """Raise FewmaskError naming the first loss term that is no number; what it spoilt is never saved.
-
-        One question to the device a step, as it must finish all work before it can answer.
-        """
-        terms = [entry for update in self.updates for entry in update.terms.items()]
-        values = torch.stack([term.detach().float() for _, term in terms]).tolist()
-        for (name, _), value in zip(terms, values, strict=True):
-            if not math.isfinite(value):
-                raise FewmaskError(
-                    f"step {self.progress.step}: loss term '{name}' is {value}; "
-                    "lower train.optimiser.lr or set train.precision=fp32"
-                )
 
     # around the steps
 
