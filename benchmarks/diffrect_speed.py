@@ -10,25 +10,20 @@ rectification runs.  The bare step shows 6 labelled images to the U-Net.  Ratios
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
-from fewmask.config import Network, Train
+from fewmask.config import Network
 from fewmask.losses import dice_ce
 from fewmask.methods import METHODS
-from fewmask.methods.base import Method
 from fewmask.methods.diffrect import DiffRect
 from fewmask.nets import build_segmenter
-from fewmask.training.optim import build_optimisers
-from fewmask.types import Batch, Clock, Stream, Task
+from fewmask.types import Batch, Stream, Task
+from step_time import Mixed, measured, once, stepping
 
 TASK = Task(channels=1, classes=4, names=("background", "a", "b", "c"), patch_size=(256, 256))
-STEP, TOTAL = 20_000, 30_000
-Mixed = Callable[[], torch.autocast]
 
 
 def streams(device: torch.device) -> Batch:
@@ -55,39 +50,6 @@ def bare(device: torch.device, mixed: Mixed) -> Callable[[], Iterator[str]]:
         loss.backward()
         optimiser.step()
         yield "step"
-
-    return step
-
-
-def stepping(method: Method, batch: Batch, device: torch.device, mixed: Mixed) -> Callable[[], Iterator[str]]:
-    method.to(device, memory_format=torch.channels_last).train()
-    optimisers = build_optimisers(method.groups(), Train())
-
-    def step() -> Iterator[str]:
-        generator = torch.Generator(device).manual_seed(0)
-        clock = Clock(step=STEP, total=TOTAL, stage="train", stage_step=STEP, stage_total=TOTAL, generator=generator)
-        updates, number = method.step(batch, clock), 0
-        while True:
-            with mixed():  # anew for each update, as the trainer does: else the weights' bf16 copies would be stale
-                update = next(updates, None)
-            if update is None:
-                break
-            number += 1
-            for optimiser in optimisers.values():
-                optimiser.zero_grad()
-            sum(update.weights.get(name, 1.0) * term for name, term in update.terms.items()).backward()
-            for group in update.groups or optimisers:
-                optimisers[group].step()
-            yield f"{number} {'+'.join(update.groups or ())}: {', '.join(update.terms)}"
-        yield "averages"
-
-    return step
-
-
-def once(part: Callable[[], None]) -> Callable[[], Iterator[str]]:
-    def step() -> Iterator[str]:
-        part()
-        yield "part"
 
     return step
 
@@ -126,28 +88,6 @@ def components(method: DiffRect, batch: Batch, device: torch.device, mixed: Mixe
         "rectifier, one transport of 3 labels, with backward": transport,
         "rectifier, sampling 3 labels": sampling,
     }
-
-
-def measured(step: Callable[[], Iterator[str]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each part of a step, and of the whole."""
-    parts: dict[str, list[float]] = {}
-    for repeat in range(repeats + 1):
-        _wait(device)
-        started = last = time.perf_counter()
-        for part in step():
-            _wait(device)
-            now = time.perf_counter()
-            if repeat:  # the first warms up
-                parts.setdefault(part, []).append(now - last)
-            last = now
-        if repeat:
-            parts.setdefault("whole", []).append(last - started)
-    return {part: statistics.median(seconds) for part, seconds in parts.items()}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:

@@ -39,6 +39,14 @@ class Grid:
 
 UNHEARD = "method.rectified_share.peak=0"
 """The rectifier learns and is audited, its labels are not learnt from: the segmentation network is the same."""
+NO_MODULE, NO_CONTRAST = ("method.module.levels=[]",), ("method.propagation.weight=0",)
+DIFFRECT = {
+    "supervised": ("--method", "supervised"),
+    "fixmatch": ("--method", "fixmatch"),
+    "diffrect, plain network": ("--method", "diffrect", "method.diffuse=false"),
+    "diffrect": ("--method", "diffrect"),
+    "diffrect, released": ("--method", "diffrect", "method.preset=released"),
+}
 LISTS = Path(__file__).parent / "lists"
 CPU = ("train.threads=1", "train.workers=0")
 GRIDS = {
@@ -59,12 +67,17 @@ GRIDS = {
         steps=3000,
         seeds=(1, 2),  # what is compared was chosen on seed 0
         shared=("--labelled", "3", "--val", "10", *CPU),
+        cells=DIFFRECT,
+    ),
+    "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
+        data="acdc",
+        steps=2000,
+        seeds=(0,),
+        shared=("--val", "10", *CPU),
         cells={
-            "supervised": ("--method", "supervised"),
-            "fixmatch": ("--method", "fixmatch"),
-            "diffrect, plain network": ("--method", "diffrect", "method.diffuse=false"),
-            "diffrect": ("--method", "diffrect"),
-            "diffrect, released": ("--method", "diffrect", "method.preset=released"),
+            f"{cell}, {patient}": ("--labelled", str(LISTS / f"acdc-{patient}.txt"), *own)
+            for patient in ("patient099", "patient038")
+            for cell, own in DIFFRECT.items()
         },
     ),
     "acdc-diffrect-flags": Grid(
@@ -111,6 +124,35 @@ GRIDS = {
         seeds=(0,),
         shared=("--labelled", "8", "--val", "20", "--test", "40", *CPU),
         cells={"supervised": ("--method", "supervised"), "mean_teacher": ("--method", "mean_teacher")},
+    ),
+    "hippocampus-diff-cl": Grid(  # the ladder: is diffusion better than a second V-Net, and does each part help?
+        data="Task04_Hippocampus",
+        steps=1500,
+        seeds=(0, 1),
+        shared=("--recipe", "hippocampus", "--recipe", "cpu", *CPU),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "cps": ("--method", "cps"),
+            "two networks": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST),
+            "with module": ("--method", "diff_cl", *NO_CONTRAST),
+            "with contrast": ("--method", "diff_cl", *NO_MODULE),
+            "diff_cl": ("--method", "diff_cl"),
+            "diff_cl, no guard": ("--method", "diff_cl", "method.diffusion.guard=all"),
+        },
+    ),
+    "la-half": Grid(
+        data="la2018",
+        steps=1500,
+        seeds=(0,),
+        shared=("--recipe", "la-4", "--recipe", "cpu-half", *CPU),
+        cells={method: ("--method", method) for method in ("supervised", "cps", "diff_cl")},
+    ),
+    "la-paper": Grid(  # for a GPU: --workers 1
+        data="la2018",
+        steps=15_000,
+        seeds=(0, 1, 2),
+        shared=("--recipe", "la-8", "--recipe", "paper", "--device", "cuda"),
+        cells={method: ("--method", method) for method in ("supervised", "cps", "diff_cl")},
     ),
     "planar-cpu": Grid(
         data="",
