@@ -142,3 +142,26 @@ def test_impossible_settings_are_one_line(settings, message):
     with pytest.raises(SettingsError, match=message) as caught:
         validated(DiffCL.Config, settings, where="method")
     assert "\n" not in str(caught.value)
+
+
+def test_a_restored_method_remembers_what_classes_look_like():
+    """Memory, its write positions and the classes' frequency are state: the contrast goes on where it was."""
+    whole = build()
+    with torch.no_grad():  # untrained as it is, it is right somewhere, and that enters the memory
+        for step in range(90, 95):
+            torch.manual_seed(step)
+            only_update(whole, batch(), step)
+    assert whole.propagation.pushed[0] > 0
+    twin = build()
+    twin.load_state_dict(whole.state_dict())
+    for method in (whole, twin):
+        method.propagation.pushed.clamp_(min=FILLED)
+        torch.manual_seed(0)
+    update = only_update(whole, batch(), 95)
+    torch.manual_seed(0)
+    again = only_update(twin, batch(), 95)
+    assert update.terms["propagation"].item() > 0
+    for name, term in update.terms.items():
+        assert torch.equal(term, again.terms[name]), name
+    for name, buffer in whole.propagation.named_buffers():
+        assert torch.equal(buffer, twin.propagation.get_buffer(name)), name

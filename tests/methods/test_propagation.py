@@ -99,3 +99,12 @@ def test_shares_are_of_the_voxels_that_count():
     valid = torch.ones_like(label, dtype=torch.bool)
     valid[0, 2:] = False
     assert bank.shares(label, valid, like).tolist() == [[[0, 1], [1, 0], [0, 0], [0, 0]]]
+
+
+def test_regions_lie_where_the_network_halves():
+    """A side of 9 halves to 5 and 3: the regions are 4, 4 and 1 wide, and not 3 each."""
+    bank, like = build(), torch.zeros(1, 4, 3, 1)
+    label = torch.zeros(1, 9, 4, dtype=torch.int64)
+    label[0, 4:] = 1
+    shares = bank.shares(label, torch.ones_like(label, dtype=torch.bool), like)
+    assert shares.tolist() == [[[1, 0], [0, 1], [0, 0.25]]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,10 +47,17 @@ class LabelPropagation(nn.Module):
         return F.normalize(self.project(feature).float().flatten(2).transpose(1, 2), dim=-1)
 
     def shares(self, label: Tensor, valid: Tensor, like: Tensor) -> Tensor:
-        """Of labels (B, *S) where they are valid: the share of each class in the regions of a feature, (B, N, K)."""
+        """Of labels (B, *S) where they are valid: the share of each class in the regions of a feature, (B, N, K).
+
+        A region at the far border may reach beyond the image; what is outside belongs to no class.
+        """
         classes = (one_hot(label, self.classes).movedim(-1, 1) * valid.unsqueeze(1)).float()
-        pool = F.adaptive_avg_pool2d if classes.ndim == 4 else F.adaptive_avg_pool3d
-        return pool(classes, like.shape[2:]).flatten(2).transpose(1, 2)
+        # halving rounds up, so a region's side is the power of two at or above the quotient
+        sides = [2 ** math.ceil(math.log2(n / m)) for n, m in zip(classes.shape[2:], like.shape[2:], strict=True)]
+        missing = [m * side - n for n, m, side in zip(classes.shape[2:], like.shape[2:], sides, strict=True)]
+        padded = F.pad(classes, [end for n in reversed(missing) for end in (0, n)])
+        pool = F.avg_pool2d if classes.ndim == 4 else F.avg_pool3d
+        return pool(padded, sides).flatten(2).transpose(1, 2)
 
     @torch.no_grad()
     def remember(self, regions: Tensor, truth: Tensor, found: Tensor) -> None:
