@@ -10,6 +10,7 @@ import numpy as np
 
 from fewmask.data import hdf5, nifti, raster
 from fewmask.data.grid import Grid, Header, difference
+from fewmask.data.resample import coverage, resample_image
 from fewmask.errors import DataError
 from fewmask.runs import replacing
 from fewmask.types import Case, LabelSet
@@ -28,6 +29,8 @@ READERS: dict[str, ModuleType] = {
 }
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 """Suffixes of pictures that keep every value of a mask -> Pillow's name of the format."""
+MIN_COVERAGE = 0.5
+"""Share of the first file's voxels that every other channel must cover."""
 
 __all__ = [
     "IGNORE",
@@ -40,6 +43,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_mask",
+    "regridded",
     "stem",
     "suffix",
     "write_mask",
@@ -93,7 +97,10 @@ def _reader(path: Path) -> ModuleType:
 
 
 def read_case_image(case: Case) -> tuple[np.ndarray, Grid]:
-    """All channels of a case, (C, D, H, W) float32, and the grid they share; raises DataError where they share none."""
+    """All channels of a case, (C, D, H, W) float32, and the grid of the first file.
+
+    Files on other grids are resampled onto it (`regridded` names them).  Raises DataError where that cannot be done.
+    """
     image, grid = read_image(case.images[0])
     if len(case.images) == 1:
         return image, grid
@@ -101,9 +108,25 @@ def read_case_image(case: Case) -> tuple[np.ndarray, Grid]:
     for path in case.images[1:]:
         image, other = read_image(path)
         if apart := difference(grid, other):
-            raise DataError(f"{case.id}: {case.images[0].name} and {path.name} differ in {apart}; resample one first")
+            image = resample_image(image, *_shared_space(case, path, grid, other, apart))
         channels.append(image)
     return np.concatenate(channels), grid
+
+
+def regridded(case: Case) -> tuple[Path, ...]:
+    """The files of a case that do not lie on the grid of its first one, so that reading resamples them."""
+    first = read_header(case.images[0]).grid if len(case.images) > 1 else None
+    return tuple(path for path in case.images[1:] if difference(first, read_header(path).grid))
+
+
+def _shared_space(case: Case, path: Path, grid: Grid, other: Grid, apart: str) -> tuple[Grid, Grid]:
+    """(other, grid) where the one can be resampled onto the other; raises DataError else."""
+    both = f"{case.id}: {case.images[0].name} and {path.name} differ in {apart}"
+    if grid.affine is None or other.affine is None:
+        raise DataError(f"{both}, and not both say where they lie; resample one first")
+    if coverage(other, grid) < MIN_COVERAGE:
+        raise DataError(f"{both} and overlap by less than {MIN_COVERAGE:.0%}; are they of one patient? take one out")
+    return other, grid
 
 
 def IGNORE(dtype: np.dtype | type) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.data.casetable import Catalogue, default_channels
-from fewmask.data.formats import read_case_image, read_mask
+from fewmask.data.formats import read_case_image, read_mask, regridded
 from fewmask.data.grid import Grid, difference
 from fewmask.data.labels import resolve_labels, values_of
 from fewmask.data.layouts import find_cases, table
@@ -64,7 +64,7 @@ def scan(data: Path, layout: str | None = None, workers: int | None = None, quie
         layout=name,
         cases=found.cases,
         lists=found.lists,
-        findings=(*found.findings, *label_findings, *_mask_findings(checks), *_duplicates(checks)),
+        findings=(*found.findings, *label_findings, *_mask_findings(checks), *_regridded(checks), *_duplicates(checks)),
     )
 
 
@@ -82,7 +82,7 @@ def check(catalogue: Catalogue, quiet: bool = False) -> Catalogue:
     labels, findings = resolve_labels(masks, named, catalogue.labels.ignore)
     if set(labels.values) == set(catalogue.labels.values):
         labels = catalogue.labels  # in the order of the file
-    findings = (*catalogue.findings, *findings, *_mask_findings(checks), *_duplicates(checks))
+    findings = (*catalogue.findings, *findings, *_mask_findings(checks), *_regridded(checks), *_duplicates(checks))
     return replace(catalogue, labels=labels, findings=findings)
 
 
@@ -157,6 +157,14 @@ def _mask_findings(checks: Sequence[Check]) -> list[str]:
     if any(check.values is not None for check in checks):
         return []
     return ["no masks: all images are unlabelled; add at least one mask to train"]
+
+
+def _regridded(checks: Sequence[Check]) -> list[str]:
+    """That channels lie on other grids than the first of their case, and what becomes of them."""
+    files = [path.name for check in checks for path in regridded(check.case)]
+    if not files:
+        return []
+    return [f"{len(files)} channel files lie on another grid and are resampled onto their case's first: {some(files)}"]
 
 
 def _duplicates(checks: Sequence[Check]) -> list[str]:
