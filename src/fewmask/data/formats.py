@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from fewmask.data import hdf5, nifti, raster
+from fewmask.data.dicom import images as dicom
 from fewmask.data.grid import Grid, Header, difference
 from fewmask.data.resample import coverage, resample_image
 from fewmask.errors import DataError
@@ -26,6 +27,9 @@ READERS: dict[str, ModuleType] = {
     ".tif": raster,
     ".tiff": raster,
     ".bmp": raster,
+    ".dcm": dicom,
+    ".dicom": dicom,
+    ".ima": dicom,
 }
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 """Suffixes of pictures that keep every value of a mask -> Pillow's name of the format."""
@@ -39,11 +43,13 @@ __all__ = [
     "encode_mask",
     "has_mask",
     "is_image_file",
+    "mask_names",
     "read_case_image",
     "read_header",
     "read_image",
     "read_mask",
     "regridded",
+    "state",
     "stem",
     "suffix",
     "write_mask",
@@ -79,9 +85,29 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return _reader(path).read_image(path)
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
-    """(D, H, W) in native order, values as stored, and its grid; raises DataError."""
+def read_mask(path: Path, image: Path | None = None) -> tuple[np.ndarray, Grid]:
+    """(D, H, W) in native order, values as stored, and its grid; raises DataError.
+
+    image: what it is a mask of; of a DICOM-SEG, which holds some slices only, it says where they lie.
+    """
+    if _reader(path) is dicom:
+        return dicom.read_mask(path, read_header(image).grid if image is not None and image != path else None)
     return _reader(path).read_mask(path)
+
+
+def mask_names(path: Path) -> dict[str, int] | None:
+    """Class name -> value, where the mask's file says so (DICOM-SEG, seg.nrrd); else None."""
+    reader = _reader(path)
+    return reader.mask_names(path) if hasattr(reader, "mask_names") else None
+
+
+def state(path: Path) -> tuple[int, int]:
+    """Bytes and newest change (ns) of the file, or of all files of a DICOM series: what tells that it is another."""
+    files = [path]
+    if path.is_dir() or (path.exists() and _reader(path) is dicom):
+        files = dicom.files_of(path)
+    found = [file.stat() for file in files]
+    return sum(entry.st_size for entry in found), max(entry.st_mtime_ns for entry in found)
 
 
 def has_mask(path: Path) -> bool:
@@ -91,6 +117,8 @@ def has_mask(path: Path) -> bool:
 
 def _reader(path: Path) -> ModuleType:
     ending = suffix(path)
+    if path.is_dir() or (not ending and dicom.is_candidate(path)):
+        return dicom
     if not ending:
         raise DataError(f"{path}: unknown kind of file; known: {' '.join(READERS)}")
     return READERS[ending]

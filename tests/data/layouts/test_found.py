@@ -4,7 +4,8 @@ import unicodedata
 
 import pytest
 
-from fewmask.data.layouts.found import files_below, identifier, in_order, natural, patient_of, some, visible, within
+from fewmask.data.folders import files_below, visible
+from fewmask.data.layouts.found import identifier, in_order, natural, patient_of, some, within
 from fewmask.errors import DataError
 from fewmask.types import Case
 

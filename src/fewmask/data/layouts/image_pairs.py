@@ -12,15 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fewmask.data.folders import files_below
 from fewmask.data.formats import is_image_file, stem, suffix
 from fewmask.data.layouts.content import mask_folder
-from fewmask.data.layouts.found import ONE_PATIENT, PATIENT, Found, files_below, identifier, in_order, some, within
+from fewmask.data.layouts.found import ONE_PATIENT, PATIENT, Found, identifier, in_order, some, within
 from fewmask.data.layouts.naming import Kind, folder_word, is_role, role_of, stem_word
 from fewmask.errors import DataError
 from fewmask.types import Case
 
-VOLUMES = (".nii", ".nii.gz")
-ALSO_HANDLED = (".h5", ".hdf5")
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+ALSO_HANDLED = (".h5", ".hdf5", ".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True, kw_only=True)
