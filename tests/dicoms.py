@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -101,6 +101,7 @@ class Dicoms:
         lps = RAS_TO_LPS @ affine
         one = self.slice(volume[0], lps, 0)
         data = self.picture(volume[order], Modality="MR")
+        data.SOPClassUID = EnhancedMRImageStorage
         data.FrameOfReferenceUID = generate_uid()
         shared, measures, plane = Dataset(), Dataset(), Dataset()
         measures.PixelSpacing, measures.SliceThickness = one.PixelSpacing, one.SliceThickness

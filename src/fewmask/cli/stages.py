@@ -95,7 +95,10 @@ def predict(
         int, typer.Option("--samples", metavar="R", min=1, help="Predictions to average where a model draws at random.")
     ] = 1,
     format: Annotated[
-        str | None, typer.Option("--format", metavar="nifti|png", help="File format. Default: that of the input.")
+        str | None,
+        typer.Option(
+            "--format", metavar="nifti|nrrd|png|dicom-seg", help="File format. Default: PNG for pictures, else NIfTI."
+        ),
     ] = None,
     flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies; slower.")] = False,
     device: Device = "auto",

@@ -8,17 +8,22 @@ from types import ModuleType
 
 import numpy as np
 
-from fewmask.data import hdf5, nifti, raster
+from fewmask.data import hdf5, metaimage, nifti, nrrd, raster
 from fewmask.data.dicom import images as dicom
-from fewmask.data.grid import Grid, Header, difference
+from fewmask.data.dicom import write_segmentation
+from fewmask.data.grid import Grid, Header, difference, turned_onto
 from fewmask.data.resample import coverage, resample_image
-from fewmask.errors import DataError
+from fewmask.errors import DataError, SettingsError
 from fewmask.runs import replacing
 from fewmask.types import Case, LabelSet
 
 READERS: dict[str, ModuleType] = {
     ".nii": nifti,
     ".nii.gz": nifti,
+    ".nrrd": nrrd,
+    ".seg.nrrd": nrrd,
+    ".mha": metaimage,
+    ".mhd": metaimage,
     ".h5": hdf5,
     ".hdf5": hdf5,
     ".png": raster,
@@ -42,6 +47,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "has_mask",
+    "is_dicom",
     "is_image_file",
     "mask_names",
     "read_case_image",
@@ -88,11 +94,17 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
 def read_mask(path: Path, image: Path | None = None) -> tuple[np.ndarray, Grid]:
     """(D, H, W) in native order, values as stored, and its grid; raises DataError.
 
-    image: what it is a mask of; of a DICOM-SEG, which holds some slices only, it says where they lie.
+    image: what it is a mask of.  A mask of the same voxels whose axes are stored in another order or direction (of a
+    DICOM series by another converter) is turned onto it; of a DICOM-SEG, which holds some slices only, it says where
+    they lie.
     """
-    if _reader(path) is dicom:
-        return dicom.read_mask(path, read_header(image).grid if image is not None and image != path else None)
-    return _reader(path).read_mask(path)
+    reader = _reader(path)
+    if image is None or image == path:
+        return reader.read_mask(path)
+    grid = read_header(image).grid
+    mask, own = reader.read_mask(path, grid) if reader is dicom else reader.read_mask(path)
+    turn = turned_onto(own, grid) if difference(own, grid) else None
+    return (mask, own) if turn is None else (np.ascontiguousarray(turn.apply(mask)), grid)
 
 
 def mask_names(path: Path) -> dict[str, int] | None:
@@ -223,10 +235,19 @@ def _fits(values: list[int], dtype: type) -> bool:
     return np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max
 
 
-def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> None:
-    """mask (D, H, W), raw values in native order -> NIfTI, PNG or TIFF by the suffix of `path`, atomically.
+def write_mask(
+    path: Path,
+    mask: np.ndarray,
+    grid: Grid,
+    like: Path | None,
+    labels: LabelSet | None = None,
+    origin: str = "fewmask",
+) -> None:
+    """mask (D, H, W), raw values in native order -> a file of the kind that the suffix of `path` says, atomically.
 
-    NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`.  Raises SettingsError where the folder
+    NIfTI, NRRD, PNG, TIFF or DICOM-SEG.  NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`;
+    DICOM-SEG belongs to the series `like`.  labels: the classes, which NRRD and DICOM-SEG name; None: by their values.
+    origin: what made the mask, noted in DICOM-SEG.  Raises SettingsError where the folder
     cannot be written, OutOfMemory where the disk is full, DataError where the format cannot hold the mask.
     """
     ending = suffix(path)
@@ -238,8 +259,27 @@ def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> N
             raise DataError(f"{path}: {mask.dtype} mask of shape {mask.shape} is no picture; write NIfTI")
         with replacing(path) as stream:
             raster.write_mask(stream, mask, LOSSLESS[ending])
+    elif READERS.get(ending) is nrrd:
+        with replacing(path) as stream:
+            nrrd.write(stream, mask, grid, labels or _by_value(mask))
+    elif READERS.get(ending) is dicom:
+        if like is None or not is_dicom(like):
+            raise SettingsError(f"{path}: a DICOM-SEG belongs to a DICOM series, and {like} is none; write NIfTI")
+        with replacing(path) as stream:
+            write_segmentation.write(stream, mask, labels or _by_value(mask), like, origin)
     else:
-        raise DataError(f"{path}: masks are written as .nii.gz, .nii, .png or .tif")
+        raise DataError(f"{path}: masks are written as .nii.gz, .nii, .nrrd, .dcm, .png or .tif")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether `path` stands for a DICOM series."""
+    return path.is_dir() or (path.is_file() and _reader(path) is dicom)
+
+
+def _by_value(mask: np.ndarray) -> LabelSet:
+    """The classes of a mask of which no more than its values is known."""
+    values = (0, *(int(value) for value in np.unique(mask) if value))
+    return LabelSet(names=("background", *(f"class {value}" for value in values[1:])), values=values)
 
 
 def write_volume(path: Path, array: np.ndarray, grid: Grid, like: Path | None) -> None:

@@ -43,13 +43,26 @@ def scan(
     says how many more there are.
     """
     name, found = found_in(Path(data), layout, keep_ids)
+    return checked_catalogue(name, found, Path(data), workers=workers, quiet=quiet, journal=journal)
+
+
+def checked_catalogue(
+    layout: str,
+    found: Found,
+    data: Path,
+    *,
+    workers: int | None = None,
+    quiet: bool = False,
+    journal: Path | None = None,
+) -> Catalogue:
+    """The catalogue of what was found in `data`, once every file of it was read.  Arguments and errors as in `scan`."""
     checks = _checked(found.cases, workers, quiet, journal)
     channels = _channels(found.cases, checks, found.channels)
     return Catalogue(
-        name=found.name or Path(data).resolve().name,
+        name=found.name or data.resolve().name,
         channels=channels,
         planar=all(check.planar for check in checks),
-        layout=name,
+        layout=layout,
         cases=found.cases,
         lists=found.lists,
         series=found.series,

@@ -6,12 +6,13 @@ A SEG stores the slices that hold something, so the grid of the image says where
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import iter_pixels
+from pydicom.pixels import iter_pixels, pixel_array
 
 from fewmask.data.claims import MAX_VALUES
 from fewmask.data.dicom.instance import SEGMENTATIONS, Frame, faults, is_dicom, read_dataset, read_instance
@@ -69,7 +70,7 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
     numbers = _numbers(path, data, len(frames), kind)
     painted: dict[int, list[tuple[int, np.ndarray]]] = {number: [] for number in segments}
     with faults(path, "decoding the segments"):
-        for place, number, values in zip(slices, numbers, iter_pixels(path, raw=True), strict=False):
+        for place, number, values in zip(slices, numbers, _pictures(path, len(frames)), strict=True):
             if kind == "LABELMAP":
                 for inside in np.unique(values):
                     if inside:
@@ -79,6 +80,15 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
                 painted[number].append((place, values * 2 >= whole if whole > 1 else values != 0))
     _paint(path, mask, painted, segments)
     return mask, grid
+
+
+def _pictures(path: Path, count: int) -> Iterator[np.ndarray]:
+    """The frames one by one; all at once where single bits of one frame end inside a byte."""
+    rows, columns = _size(path)
+    if rows * columns % 8 == 0:
+        yield from iter_pixels(path, raw=True)
+    else:
+        yield from pixel_array(path, raw=True).reshape(count, rows, columns)
 
 
 def _paint(

@@ -162,7 +162,7 @@ def _gap(heights: np.ndarray) -> str:
     twice = np.flatnonzero(gaps < SAME_PLACE_MM)
     if len(twice):
         return f"duplicate position: {len(twice) + 1} slices share places, first at {heights[twice[0]]:.1f} mm"
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])  # the lower median: a hole only lengthens gaps
     odd = np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual)
     if not len(odd):
         return ""
