@@ -41,7 +41,11 @@ def read_header(path: Path) -> Header:
 
 def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     """(C, D, H, W) float32, rescaled (Hounsfield units of CT), and its grid; colour gives three channels."""
-    series = series_at(path)
+    return read_series(series_at(path), path)
+
+
+def read_series(series: Series, path: Path) -> tuple[np.ndarray, Grid]:
+    """The volume of a series, as `read_image` gives it; `path` is named where something is wrong."""
     image: np.ndarray | None = None
     place = {(one.instance.path, one.frame.index): index for index, one in enumerate(series.slices)}
     for instance in dict.fromkeys(one.instance for one in series.slices):

@@ -48,7 +48,7 @@ def segment_names(path: Path) -> dict[str, int]:
 def segmentation_grid(path: Path) -> Grid:
     """The slices from the first to the last that the file holds."""
     frames = _placed(path)
-    return _own_grid(path, frames, *_size(path))
+    return _own_grid(path, frames, _size(path))
 
 
 def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
@@ -60,7 +60,7 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
     data = read_dataset(path)
     segments = {segment.number: segment for segment in _segments(path, data)}
     frames = _placed(path)
-    grid = like if like is not None else _own_grid(path, frames, *_size(path))
+    grid = like if like is not None else _own_grid(path, frames, _size(path))
     if grid.shape[1:] != _size(path):
         raise DataError(f"{path}: slices of {_size(path)} and image {grid.shape} differ; give the SEG of this image")
     slices = _slice_indices(path, frames, grid)
