@@ -16,10 +16,11 @@ import numpy as np
 from fewmask.data import formats
 from fewmask.data.casetable import Catalogue, default_channels, write_catalogue
 from fewmask.data.dicom import images as dicom
+from fewmask.data.dicom.instance import patient_codes
 from fewmask.data.dicom.series import arranged, kept_once
 from fewmask.data.grid import Grid, Orientation, orientation
 from fewmask.data.labels import resolve_labels, values_of
-from fewmask.data.layouts.found import Found
+from fewmask.data.layouts.found import Found, identifier
 from fewmask.data.mend import placed, renumbered, valued
 from fewmask.data.scan import found_in
 from fewmask.errors import DataError, SettingsError
@@ -70,7 +71,7 @@ def repair(
         )
     if out.resolve().is_relative_to(data.resolve()):
         raise SettingsError(f"--fix {out}: lies in the data; name a folder outside")
-    name, found = found_in(data, layout, keep_ids)
+    name, found = found_in(data, layout, keep_ids, empty=True)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -79,7 +80,7 @@ def repair(
         for case in track(found.cases, "fix", len(found.cases), quiet=quiet):
             work.add(case)
         if name == "dicom":
-            work.add_duplicated(data)
+            work.add_duplicated(data, keep_ids)
         catalogue = work.finished(found.name or data.resolve().name)
         with writing(out):
             part.chmod(0o755)
@@ -131,15 +132,25 @@ class _Copy:
             self._say("repaired", case, case.label, action.partition(":")[0], action, view=view)
         self._write(case, image, grid, mask, turn, changed=bool(told))
 
-    def add_duplicated(self, data: Path) -> None:
-        """DICOM series that were skipped for several slices at one place: with the first of each place."""
+    def add_duplicated(self, data: Path, keep_ids: bool) -> None:
+        """DICOM series that were skipped for several slices at one place: with the first of each place.
+
+        Other skipped series are told.
+        """
+        for row in self.found.series:
+            if row["verdict"] == "skipped" and not row["why"].startswith("duplicate"):
+                case = Case(id=row["series"], patient="", images=(data / row["series"],))
+                harmless = row["why"] == "localiser"
+                self._say("note" if harmless else "left out", case, case.images[0], row["why"], "not in the copy")
         instances, _ = dicom.instances_below(data, deep=True)
+        codes = {} if keep_ids else patient_codes(instances)
         for series in arranged(instances):
             if not series.skipped.startswith("duplicate"):
                 continue
             home = series.first.path.parent
-            name = "_".join(home.relative_to(data).parts) or home.name
-            case = Case(id=name, patient=name, images=(home,))
+            name = identifier("_".join(home.relative_to(data).parts) or home.resolve().name)
+            patient = codes.get(series.first.patient, series.first.patient)
+            case = Case(id=name, patient=patient, images=(home,))
             mended = kept_once(series)
             if mended.skipped or any(other.id == name for other in self.cases):
                 self._say("left out", case, home, series.skipped, "the series is not in the copy")
@@ -152,7 +163,8 @@ class _Copy:
     def finished(self, name: str) -> Catalogue:
         """Write catalogue and findings; DataError where no image is left or the values are in doubt."""
         if not self.cases:
-            raise DataError(f"{name}: no image could be read ({self.findings[0].problem}); nothing to copy")
+            why = self.findings[0].problem if self.findings else "there is none"
+            raise DataError(f"{name}: no image could be read ({why}); nothing to copy")
         usual = self.channels.most_common(1)[0][0]
         labels, said = resolve_labels(self.values, self.names or None, self.found.ignore)
         known = {case.id for case in self.cases}

@@ -70,13 +70,13 @@ def checked_catalogue(
     )
 
 
-def found_in(data: Path, layout: str | None, keep_ids: bool = False) -> tuple[str, Found]:
-    """The layout's name and the cases of a folder, with what the user wrote beside them."""
+def found_in(data: Path, layout: str | None, keep_ids: bool = False, empty: bool = False) -> tuple[str, Found]:
+    """The layout's name and the cases of a folder, with what the user wrote beside them; `empty`: there may be none."""
     if layout is None and not table.recognise(data):
         layout = read_dataset_yaml(data / "dataset.yaml").get("layout")
     name, start, found = find_cases(data, layout)
     found = with_companions(found, start)
-    if not found.cases:
+    if not found.cases and not empty:
         why = next((row["why"] for row in found.series if row["why"]), "")
         raise DataError(
             f"{data}: layout '{name}', but no images{f' that can be read ({why})' if why else ''}; "

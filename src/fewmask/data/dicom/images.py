@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 REMEMBERED = 64
 """Folders whose headers are kept in memory, so that a series is not parsed anew for each question."""
 
-_folders: OrderedDict[tuple, tuple[list[Instance], list[tuple[Path, str]]]] = OrderedDict()
+_folders: OrderedDict[tuple, _Folder] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -86,43 +88,68 @@ def files_of(path: Path) -> list[Path]:
 def series_at(path: Path) -> Series:
     """The series that `path` stands for; DataError where it is skipped, or a folder holds none or several."""
     if path.is_dir():
-        instances, broken = instances_below(path, deep=True)
-        found = arranged(instances)
-        usable = [series for series in found if not series.skipped]
+        folder = _read_folder(path, deep=True)
+        usable = [series for series in folder.series if not series.skipped]
         if len(usable) == 1:
             return usable[0]
         if usable:
             names = ", ".join(series.first.path.name for series in usable[:3])
             raise DataError(f"{path}: {len(usable)} series in one folder; give a file of the one you mean ({names})")
-        reason = next((series.skipped for series in found), broken[0][1] if broken else "no DICOM image in it")
+        unreadable = folder.broken[0][1] if folder.broken else "no DICOM image in it"
+        reason = next((series.skipped for series in folder.series), unreadable)
         raise DataError(f"{path}: {reason}; export the series again")
-    instances, broken = instances_below(path.parent, deep=False)
-    for series in arranged(instances):
-        if any(one.instance.path.name == path.name for one in series.slices):
-            if series.skipped:
-                raise DataError(f"{path}: {series.skipped}; export the series again, or take it out")
-            return series
+    series = _read_folder(path.parent, deep=False).by_name.get(path.name)
+    if series is not None and series.skipped:
+        raise DataError(f"{path}: {series.skipped}; export the series again, or take it out")
+    if series is not None:
+        return series
     read_instance(path)  # says what is wrong with it
     raise DataError(f"{path}: a segmentation, no image; give the folder of the image")
 
 
 def instances_below(folder: Path, deep: bool) -> tuple[list[Instance], list[tuple[Path, str]]]:
     """The DICOM files in `folder` (deep: at any depth), read, and those that cannot be, with the reason."""
+    found = _read_folder(folder, deep)
+    return found.instances, found.broken
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What the DICOM files of a folder hold; arranged into series when first asked."""
+
+    instances: list[Instance]
+    broken: list[tuple[Path, str]]
+
+    @cached_property
+    def series(self) -> list[Series]:
+        return arranged(self.instances)
+
+    @cached_property
+    def by_name(self) -> dict[str, Series]:
+        return {one.instance.path.name: series for series in self.series for one in series.slices}
+
+
+def _read_folder(folder: Path, deep: bool) -> _Folder:
     paths = files_below(folder) if deep else sorted(path for path in folder.iterdir() if path.is_file())
     files = [path for path in paths if not path.name.startswith(".")]
-    key = (folder.absolute(), deep, tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    status = [path.stat() for path in files]
+    key = (
+        folder.absolute(),
+        deep,
+        tuple((path.name, s.st_mtime_ns, s.st_size) for path, s in zip(files, status, strict=True)),
+    )
     with _lock:
         if key in _folders:
             _folders.move_to_end(key)
             return _folders[key]
-        found: tuple[list[Instance], list[tuple[Path, str]]] = ([], [])
+        found = _Folder([], [])
         for path in files:
             if not is_candidate(path):
                 continue
             try:
-                found[0].append(read_instance(path))
+                found.instances.append(read_instance(path))
             except DataError as error:
-                found[1].append((path, str(error).removeprefix(f"{path}: ")))
+                found.broken.append((path, str(error).removeprefix(f"{path}: ")))
         _folders[key] = found
         while len(_folders) > REMEMBERED:
             _folders.popitem(last=False)

@@ -51,17 +51,20 @@ class Series:
 
 def arranged(instances: Iterable[Instance]) -> list[Series]:
     """All instances as series, in the order in which their first files came; segmentations are left out."""
-    groups: list[tuple[tuple, list[Instance]]] = []
+    groups: list[list[Instance]] = []
+    alike: dict[tuple, list[tuple[tuple, list[Instance]]]] = {}
     for instance in instances:
         if instance.is_segmentation:
             continue
         key = _key(instance)
-        group = next((members for other, members in groups if _same(key, other)), None)
-        if group is None or key is None:
-            groups.append((key, [instance]))
+        near = alike.setdefault(key[0], []) if key is not None else []
+        group = next((members for other, members in near if _same(key, other)), None)
+        if group is None:
+            groups.append([instance])
+            near.append((key, groups[-1]))
         else:
             group.append(instance)
-    return [series for _, members in groups for series in _volumes(members)]
+    return [series for members in groups for series in _volumes(members)]
 
 
 def _key(instance: Instance) -> tuple | None:
@@ -73,9 +76,7 @@ def _key(instance: Instance) -> tuple | None:
     return size, frame.orientation, frame.spacing_mm or (0.0, 0.0)
 
 
-def _same(first: tuple | None, second: tuple | None) -> bool:
-    if first is None or second is None or first[0] != second[0]:
-        return False
+def _same(first: tuple, second: tuple) -> bool:
     return all(np.allclose(one, other, atol=SAME_DIRECTION) for one, other in zip(first[1:], second[1:], strict=True))
 
 
