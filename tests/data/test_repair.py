@@ -11,7 +11,6 @@ import pydicom
 import pytest
 from PIL import Image
 
-from fewmask import intake
 from fewmask.data.formats import read_header, read_image, read_mask
 from fewmask.data.repair import repair
 from fewmask.data.scan import scan
@@ -130,19 +129,3 @@ def test_what_is_refused_leaves_nothing(files, tmp_path) -> None:
     (tmp_path / "copy").mkdir()
     with pytest.raises(SettingsError, match="is there already"):
         mended(files.root, tmp_path / "copy")
-
-
-def test_the_page_shows_before_and_after_and_escapes_names(files, tmp_path) -> None:
-    files.image("images/<b>x.nii.gz", shape=(4, 8, 8))
-    files.image("images/y.nii.gz", shape=(4, 8, 8))
-    blurred = np.zeros((4, 8, 8), np.float32)
-    blurred[1:3, 2:6, 2:6] = 1
-    blurred[1, 2, 2] = 0.7
-    for name in ("<b>x", "y"):
-        files.write(f"masks/{name}.nii.gz", blurred)
-    catalogue = intake.scan(files.root, tmp_path / "catalogue", fix=tmp_path / "copy", quiet=True)
-    assert len(catalogue.cases) == 2
-    page = (tmp_path / "copy" / "scan.html").read_text()
-    assert "&lt;b&gt;x" in page and "<b>x" not in page
-    assert page.count("<img") >= 8 and "before" in page
-    assert (tmp_path / "catalogue" / "cases.csv").is_file()

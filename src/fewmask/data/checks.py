@@ -20,7 +20,7 @@ from fewmask.data.grid import difference
 from fewmask.data.labels import values_of
 from fewmask.errors import DataError
 from fewmask.progress import track
-from fewmask.runs import append_log, read_log
+from fewmask.runs import append_log, read_log, writing
 from fewmask.types import Case
 
 MAX_THREADS = 4
@@ -98,7 +98,7 @@ class Journal:
     def add(self, case: Case, check: Check) -> None:
         """Remember a check.  Values that JSON cannot hold (NaN, infinity) are left to the next scan."""
         if self.path is not None and all(map(math.isfinite, check.values or ())):
-            if not self.path.parent.is_dir():
+            with writing(self.path.parent):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             append_log(self.path, {"case": case.id, "files": _files(case), "check": asdict(check)})
 

@@ -36,7 +36,7 @@ ABBREVIATIONS = {
 }
 """What data sets call structures -> what SNOMED CT calls them; the label keeps the data set's own word."""
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
-ALTERED = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+ALTERED = Code("49755003", "SCT", "Morphologically Altered Structure")
 TISSUE = Code("85756007", "SCT", "Tissue")
 WANTED = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
