@@ -77,7 +77,13 @@ def _checked(path: Path) -> tuple[dict[str, str], Path, int]:
         raise DataError(f"{path}: HeaderSize {fields['HeaderSize']}; save it anew as .mha")
     voxels = path
     if data != "LOCAL":
-        if data != Path(data).name or data.startswith((".", "LIST")) or "\\" in data or "%" in data:
+        if (
+            not 0 < len(data) < 200
+            or data != Path(data).name
+            or data.startswith((".", "LIST"))
+            or "\\" in data
+            or "%" in data
+        ):
             raise DataError(f"{path}: ElementDataFile {data}; it may only name a file beside it, save it as .mha")
         voxels, offset = path.with_name(data), 0
         if not voxels.is_file() or voxels.is_symlink():

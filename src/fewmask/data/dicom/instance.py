@@ -57,7 +57,7 @@ TAGS = (
 )
 FAULTS = (
     *(InvalidDicomError, BytesLengthException, EOFError, AttributeError, LookupError, NotImplementedError, ValueError),
-    *(TypeError, ArithmeticError, RuntimeError, struct.error, zlib.error),
+    *(TypeError, ArithmeticError, RuntimeError, OSError, struct.error, zlib.error),
 )
 """What pydicom and its decoders raise for damaged files."""
 

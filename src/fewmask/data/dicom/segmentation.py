@@ -37,7 +37,8 @@ def is_segmentation(path: Path) -> bool:
     """Whether the file is a DICOM-SEG."""
     if not is_dicom(path):
         return False
-    return read_dataset(path, ("SOPClassUID",)).get("SOPClassUID") in SEGMENTATIONS
+    with faults(path, "reading the DICOM header"):
+        return str(read_dataset(path, ("SOPClassUID",)).get("SOPClassUID")) in SEGMENTATIONS
 
 
 def segment_names(path: Path) -> dict[str, int]:
@@ -47,8 +48,8 @@ def segment_names(path: Path) -> dict[str, int]:
 
 def segmentation_grid(path: Path) -> Grid:
     """The slices from the first to the last that the file holds."""
-    frames = _placed(path)
-    return _own_grid(path, frames, _size(path))
+    with faults(path, "placing the segments"):
+        return _own_grid(path, _placed(path), _size(path))
 
 
 def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
@@ -57,17 +58,20 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
     DataError where the frames do not lie on the slices of `like`, and where segments overlap by halves: of two nested
     ones the inner counts.
     """
-    data = read_dataset(path)
-    segments = {segment.number: segment for segment in _segments(path, data)}
-    frames = _placed(path)
-    grid = like if like is not None else _own_grid(path, frames, _size(path))
-    if grid.shape[1:] != _size(path):
-        raise DataError(f"{path}: slices of {_size(path)} and image {grid.shape} differ; give the SEG of this image")
-    slices = _slice_indices(path, frames, grid)
-    dtype = np.uint8 if max((one.value for one in segments.values()), default=0) < 256 else np.uint16
-    mask = np.zeros(grid.shape, dtype)
-    kind = str(data.get("SegmentationType") or "BINARY")
-    numbers = _numbers(path, data, len(frames), kind)
+    with faults(path, "placing the segments"):
+        data = read_dataset(path)
+        segments = {segment.number: segment for segment in _segments(path, data)}
+        frames = _placed(path)
+        grid = like if like is not None else _own_grid(path, frames, _size(path))
+        if grid.shape[1:] != _size(path):
+            raise DataError(
+                f"{path}: slices of {_size(path)} and image {grid.shape} differ; give the SEG of this image"
+            )
+        slices = _slice_indices(path, frames, grid)
+        dtype = np.uint8 if max((one.value for one in segments.values()), default=0) < 256 else np.uint16
+        mask = np.zeros(grid.shape, dtype)
+        kind = str(data.get("SegmentationType") or "BINARY")
+        numbers = _numbers(path, data, len(frames), kind)
     painted: dict[int, list[tuple[int, np.ndarray]]] = {number: [] for number in segments}
     with faults(path, "decoding the segments"):
         for place, number, values in zip(slices, numbers, _pictures(path, len(frames)), strict=True):
@@ -78,7 +82,7 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
             else:
                 whole = int(data.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1
                 painted[number].append((place, values * 2 >= whole if whole > 1 else values != 0))
-    _paint(path, mask, painted, segments)
+        _paint(path, mask, painted, segments)
     return mask, grid
 
 

@@ -20,6 +20,8 @@ SAME_PLACE_MM = 1e-3
 UNEVEN = 0.1
 """Largest deviation of a gap between slices, relative to the usual one; also of slices from a straight line."""
 TILT_DEGREES = 0.1
+TINY_MM3 = 1e-12
+"""A voxel smaller than this was never measured."""
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -146,6 +148,8 @@ def _stacked(slices: Sequence[Slice], notes: tuple[str, ...]) -> Series:
     affine[:3, 2] = np.array(first.orientation[:3]) * column_apart
     affine[:3, 3] = positions[0]
     affine[:3] *= LPS_TO_RAS[:, None]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < TINY_MM3:
+        return Series(slices=tuple(ordered), skipped="positions, spacing or thickness cannot be")
     grid = Grid(
         shape=(len(ordered), ordered[0].instance.rows, ordered[0].instance.columns),
         spacing_mm=tuple(np.linalg.norm(affine[:3, :3], axis=0)),
