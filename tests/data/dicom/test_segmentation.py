@@ -10,7 +10,8 @@ import pydicom
 import pytest
 
 from fewmask.data import formats
-from fewmask.data.dicom.write_segmentation import structure_code
+from fewmask.data.dicom.images import series_at
+from fewmask.data.dicom.write_segmentation import ANATOMY, structure_code
 from fewmask.data.layouts import find_cases
 from fewmask.data.scan import scan
 from fewmask.errors import DataError, SettingsError
@@ -129,3 +130,47 @@ def test_what_cannot_be_written_or_read(dicoms) -> None:
 def test_structures_by_their_names(name, value) -> None:
     assert structure_code(name)[1].value == value
     assert structure_code(name)[0].meaning == "Anatomical Structure"
+
+
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
+def test_other_kinds_of_segmentation(dicoms, kind) -> None:
+    folder = dicoms.series("ct", VOLUME, affine())
+    series = series_at(folder)
+    sources = [pydicom.dcmread(one.instance.path) for one in series.slices]
+    described = [
+        hd.seg.SegmentDescription(number, name, ANATOMY, ANATOMY, "MANUAL") for number, name in ((1, "one"), (2, "two"))
+    ]
+    drawn = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    pixels = drawn
+    if kind == "FRACTIONAL":
+        pixels = np.stack([np.where(drawn == number, 0.7, 0.3) for number in (1, 2)], -1)
+    made = hd.seg.Segmentation(
+        sources, pixels, kind, described, hd.UID(), 1, hd.UID(), 1, "none", "none", "1", "0", max_fractional_value=255
+    )
+    made.save_as(dicoms.root / "seg.dcm")
+    np.testing.assert_array_equal(formats.read_mask(dicoms.root / "seg.dcm", folder)[0], drawn)
+    assert formats.mask_names(dicoms.root / "seg.dcm") == {"one": 1, "two": 2}
+
+
+def test_of_nested_segments_the_inner_counts(dicoms) -> None:
+    folder = dicoms.series("ct", VOLUME, affine())
+    sources = [pydicom.dcmread(one.instance.path) for one in series_at(folder).slices]
+    described = [
+        hd.seg.SegmentDescription(number, name, ANATOMY, ANATOMY, "MANUAL")
+        for number, name in ((1, "cyst"), (2, "liver"))
+    ]
+    layers = np.zeros((*SHAPE, 2), np.uint8)
+    layers[1:4, 2:5, 2:5, 0] = 1
+    layers[1:5, 1:7, 1:6, 1] = 1
+
+    def saved():
+        made = hd.seg.Segmentation(
+            sources, layers, "BINARY", described, hd.UID(), 1, hd.UID(), 1, "none", "none", "1", "0"
+        )
+        made.save_as(dicoms.root / "seg.dcm")
+        return formats.read_mask(dicoms.root / "seg.dcm", folder)[0]
+
+    np.testing.assert_array_equal(saved(), np.where(layers[..., 0], 1, 2 * layers[..., 1]))
+    layers[1:3, 0:4, 0:4, 0] = 1  # beyond the liver
+    with pytest.raises(DataError, match=r"segment '(cyst|liver)' overlaps another by \d+ of \d+ voxels"):
+        saved()

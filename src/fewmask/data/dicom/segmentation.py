@@ -74,14 +74,14 @@ def read_segmentation(path: Path, like: Grid | None) -> tuple[np.ndarray, Grid]:
         numbers = _numbers(path, data, len(frames), kind)
     painted: dict[int, list[tuple[int, np.ndarray]]] = {number: [] for number in segments}
     with faults(path, "decoding the segments"):
+        half = int(data.get("MaximumFractionalValue") or 1) / 2 if kind == "FRACTIONAL" else 1
         for place, number, values in zip(slices, numbers, _pictures(path, len(frames)), strict=True):
             if kind == "LABELMAP":
                 for inside in np.unique(values):
                     if inside:
                         painted[int(inside)].append((place, values == inside))
             else:
-                whole = int(data.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1
-                painted[number].append((place, values * 2 >= whole if whole > 1 else values != 0))
+                painted[number].append((place, values >= half))
         _paint(path, mask, painted, segments)
     return mask, grid
 
