@@ -12,6 +12,7 @@ from fewmask.data.casetable import write_catalogue
 from fewmask.data.formats import read_header
 from fewmask.data.layouts import find_cases
 from fewmask.data.scan import scan
+from fewmask.runs import RECORD
 
 AFFINE = np.diag([3.0, 1.5, 1.25, 1.0])
 VOLUME = np.random.default_rng(0).integers(0, 900, (4, 7, 5)).astype(np.int16)
@@ -93,3 +94,13 @@ def test_a_series_in_many_folders_is_read_where_they_hold_nothing_else(dicoms) -
     dicoms.series("p0/ct/others", VOLUME, AFFINE)
     verdicts = {row["why"] for row in find_cases(dicoms.root)[2].series}
     assert "scattered over 2 folders; move it into one" in verdicts
+
+
+def test_predictions_beside_the_series_are_no_masks(dicoms) -> None:
+    dicoms.series("p0/ct", VOLUME, AFFINE)
+    dicoms.series("p1/ct", VOLUME, AFFINE)
+    results = dicoms.root / "results"
+    results.mkdir()
+    (results / RECORD).write_text("")
+    nib.save(nib.Nifti1Image(VOLUME.T, None), results / "p0.nii.gz")
+    assert [case.label for case in find_cases(dicoms.root)[2].cases] == [None, None]

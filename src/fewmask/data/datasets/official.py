@@ -15,7 +15,7 @@ from fewmask.types import Case
 def matching(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
     """The files at any depth whose name fits `pattern` wholly, ignoring case."""
     wanted = re.compile(pattern, re.IGNORECASE)
-    for path in files_below(folder):
+    for path in files_below(folder, []):
         if found := wanted.fullmatch(path.name):
             yield path, found
 

@@ -151,7 +151,7 @@ def _labels(
     labels: dict[str, Path] = {}
     referenced = {uid: one.path for one in instances if one.is_segmentation for uid in one.referenced}
     drawn = {one.parts: one.path for one in placed if one.is_mask}
-    files = [path for path in files_below(folder) if path.name.lower().endswith(OTHER_MASKS)]
+    files = [path for path in files_below(folder, []) if path.name.lower().endswith(OTHER_MASKS)]
     by_name = {name: path for path in files for name in (stem(path), stem_word(stem(path)).rest)}
     homes = Counter(path.parent for path in files)
     for one, name in names.items():
