@@ -231,7 +231,8 @@ class _Copy:
     ) -> None:
         """Files of one case: copied byte by byte where nothing is changed, else written anew."""
         self.channels[len(image)] += 1
-        kept = turn == Orientation() and not formats.is_dicom(case.images[0]) and not formats.regridded(case)
+        several = any(formats.is_dicom(path) or formats.suffix(path) == ".mhd" for path in case.images)  # files in one
+        kept = turn == Orientation() and not several and not formats.regridded(case)
         turned = turn.apply_grid(grid)
         if kept:
             images = tuple(self._copied(path, "images", case.id, index) for index, path in enumerate(case.images))
@@ -244,13 +245,13 @@ class _Copy:
             whole = mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16)
             if kept and case.label == case.images[0] and not changed:
                 label = images[0]
-            elif kept and not changed and not formats.is_dicom(case.label):
+            elif kept and not changed and not formats.is_dicom(case.label) and formats.suffix(case.label) != ".mhd":
                 label = self._copied(case.label, "masks", case.id, 0)
             else:
                 picture = kept and formats.suffix(case.images[0]) in (*PICTURES, ".jpg", ".jpeg", ".bmp")
                 label = self.folder / "masks" / f"{case.id}{'.png' if picture else '.nii.gz'}"
                 formats.write_mask(label, turn.apply(whole), turned, case.images[0] if kept else None)
-            self.values[label] = values_of(whole)
+            self.values[case.label] = values_of(whole)
         self.cases.append(replace(case, images=images, label=label))
 
     def _copied(self, path: Path, folder: str, case: str, index: int) -> Path:
