@@ -61,6 +61,14 @@ def test_a_line_cut_short_by_a_kill_is_left_out(files, tmp_path, counted) -> Non
     assert len(counted) == 1
 
 
+@pytest.mark.parametrize("content", ["no journal\n", '{"case": "a"}\n', '["a"]\n', '{"case": "a", "version": "0"}\n'])
+def test_a_journal_of_another_kind_is_not_believed(files, tmp_path, counted, content) -> None:
+    files.image("images/a.nii.gz")
+    (tmp_path / "j.jsonl").write_text(content)
+    assert len(scan(files.root, quiet=True, journal=tmp_path / "j.jsonl").cases) == 1
+    assert counted == ["a"]
+
+
 def test_what_is_kept_of_a_case_is_small_and_images_are_held_by_threads_only(files, tmp_path, monkeypatch) -> None:
     for number in range(40):
         files.image(f"images/{number}.png", shape=(1, 9, 7))

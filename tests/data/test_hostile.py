@@ -39,7 +39,7 @@ KINDS = (
     *("slice/a.dcm", "enhanced/a.dcm", "packed/a.dcm", "seg/a.dcm"),
 )
 EXAMPLES = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fewmask import __version__
 from fewmask.data.formats import mask_names, read_case_image, read_mask, regridded, state
 from fewmask.data.grid import difference
 from fewmask.data.labels import values_of
@@ -84,7 +85,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         """path: None keeps nothing."""
         self.path = path
-        self._entries = {entry["case"]: entry for entry in read_log(path)} if path is not None else {}
+        self._entries = {} if path is None else _entries(path)
 
     def known(self, case: Case) -> Check | None:
         """The check of a case whose files are those of then."""
@@ -100,7 +101,16 @@ class Journal:
         if self.path is not None and all(map(math.isfinite, check.values or ())):
             with writing(self.path.parent):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            append_log(self.path, {"case": case.id, "files": _files(case), "check": asdict(check)})
+            entry = {"case": case.id, "version": __version__, "files": _files(case), "check": asdict(check)}
+            append_log(self.path, entry)
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Case -> its newest line; none of other versions of fewmask, and none of a file that was damaged."""
+    try:
+        return {entry["case"]: entry for entry in read_log(path) if entry["version"] == __version__}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def _files(case: Case) -> list[list[Any]]:
