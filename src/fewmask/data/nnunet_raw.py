@@ -17,7 +17,7 @@ import numpy as np
 
 from fewmask.data import formats
 from fewmask.data.casetable import Catalogue
-from fewmask.data.grid import difference
+from fewmask.data.grid import Grid, difference
 from fewmask.data.layouts.found import some
 from fewmask.errors import DataError, SettingsError
 from fewmask.progress import track
@@ -114,7 +114,7 @@ def _files(folder: Path) -> Mapping[str, Path]:
     return {formats.stem(path): path for path in found if formats.is_image_file(path)}
 
 
-def _own(case: Case, labels: LabelSet) -> tuple[np.ndarray, object]:
+def _own(case: Case, labels: LabelSet) -> tuple[np.ndarray, Grid]:
     """The case's true mask as class numbers, with the ignored value as the highest."""
     if case.label is None:
         raise DataError(f"{case.id}: labelled in the split, without a mask in the catalogue; split again")
@@ -122,7 +122,7 @@ def _own(case: Case, labels: LabelSet) -> tuple[np.ndarray, object]:
     return _numbered(formats.encode_mask(raw, labels, str(case.label)), labels), grid
 
 
-def _trusted(case: Case, labels: LabelSet, masks: Path, doubt: float) -> tuple[np.ndarray, object]:
+def _trusted(case: Case, labels: LabelSet, masks: Path, doubt: float) -> tuple[np.ndarray, Grid]:
     """The pseudo-label as class numbers, its doubtful voxels ignored."""
     path, doubts = _files(masks)[case.id], _files(masks / UNCERTAINTY)[case.id]
     raw, grid = formats.read_mask(path, case.images[0])

@@ -1,13 +1,15 @@
-"""One DICOM file: known by its content, patients as codes, frames in their order."""
+"""One DICOM file: known by its content, patients as codes, what it may claim."""
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from fewmask.data.dicom.instance import is_dicom, patient_codes, pictures, read_instance
+from fewmask.data.dicom.instance import is_dicom, patient_codes, read_instance
 from fewmask.errors import DataError
 
 PIXELS = np.arange(20, dtype=np.uint16).reshape(4, 5)
@@ -41,24 +43,20 @@ def test_codes_tell_patients_apart_and_do_not_name_them(dicoms) -> None:
     assert patient_codes([replace(one, study="1.2.3")])[one.patient] != codes[one.patient]  # the salt
 
 
-def test_frames_are_rescaled(dicoms) -> None:
-    data = dicoms.picture(np.stack([PIXELS, PIXELS + 7]), RescaleSlope="0.5", RescaleIntercept="-1")
-    found = list(pictures(read_instance(dicoms.save(data, dicoms.root / "film.dcm"))))
-    np.testing.assert_array_equal(found, [PIXELS * 0.5 - 1, (PIXELS + 7) * 0.5 - 1])
-    assert found[0].dtype == np.float32
-
-
-def test_a_palette_is_looked_up(dicoms) -> None:
-    data = dicoms.picture(np.array([[0, 1], [2, 1]], np.uint8), PhotometricInterpretation="PALETTE COLOR")
-    for shift, colour in enumerate(("Red", "Green", "Blue")):
-        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [3, 0, 8])
-        setattr(data, f"{colour}PaletteColorLookupTableData", bytes([10 + shift, 20 + shift, 30 + shift, 0]))
-    (found,) = pictures(read_instance(dicoms.save(data, dicoms.root / "p.dcm")))
-    np.testing.assert_array_equal(found[..., 2], [[12, 22], [32, 22]])
-
-
 def test_a_file_that_is_cut_short(dicoms) -> None:
     path = dicoms.save(dicoms.picture(PIXELS), dicoms.root / "a.dcm")
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match=r"32 bytes where the header promises 40|cut short"):
         read_instance(path)
+
+
+def test_a_deflated_file_is_refused_before_it_is_inflated(dicoms) -> None:
+    data = dicoms.picture(PIXELS)
+    data.add_new(0x00084000, "LT", " " * 2**25)
+    path = dicoms.save(data, dicoms.root / "a.dcm", DeflatedExplicitVRLittleEndian)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="a deflated DICOM file; inflate it first"):
+        read_instance(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fewmask.data.dicom.instance import Instance, is_dicom, pictures, read_instance
+from fewmask.data.dicom.instance import Instance, is_dicom, read_instance
+from fewmask.data.dicom.pixels import pictures
 from fewmask.data.dicom.segmentation import is_segmentation, read_segmentation, segment_names, segmentation_grid
 from fewmask.data.dicom.series import Series, arranged
 from fewmask.data.folders import files_below

@@ -1,4 +1,4 @@
-"""One DICOM file: what its header says, checked before any pixel is decoded, and its frames.
+"""One DICOM file: what its header says, checked before any pixel is decoded, and where its frames lie.
 
 A file is untrusted: sizes are held against the length of the file, nothing is followed to other files, and whatever
 pydicom stumbles over becomes a DataError.  Tags are read for geometry, grouping and decoding alone; of the patient only
@@ -23,8 +23,8 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from fewmask.data.claims import MAX_VALUES, can_hold
 from fewmask.errors import DataError
@@ -160,15 +160,19 @@ def _header(path: Path, tags: tuple[str, ...]) -> tuple[Dataset, int]:
             bare = not is_dicom(path)
             if bare and stream.read(2) not in FIRST_GROUPS:
                 raise DataError(f"{path}: no DICOM file; convert it or take it out")
+            if not bare and _syntax(read_file_meta_info(path)) == DeflatedExplicitVRLittleEndian:
+                # pydicom would inflate all of it, whatever that becomes
+                raise DataError(f"{path}: a deflated DICOM file; inflate it first (dcmconv +te)")
             stream.seek(0)
             data = pydicom.dcmread(
                 stream, defer_size=LARGE, stop_before_pixels=True, force=bare, specific_tags=list(tags)
             )
             rest = path.stat().st_size - stream.tell()
-        syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
-        if syntax == DeflatedExplicitVRLittleEndian:
-            raise DataError(f"{path}: a deflated DICOM file; inflate it first (dcmconv +te)")
         return data, rest
+
+
+def _syntax(meta: Dataset) -> UID | None:
+    return getattr(meta, "TransferSyntaxUID", None)
 
 
 def read_instance(path: Path) -> Instance:
@@ -218,7 +222,7 @@ def _check_size(path: Path, data: Dataset, stored: int, rows: int, columns: int,
     if samples not in (1, 3):
         raise DataError(f"{path}: {samples} samples a pixel; export it as grey or RGB")
     needed = math.ceil(values * bits / 8)
-    syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
+    syntax = _syntax(data.file_meta)
     packed = syntax is not None and not syntax.is_private and syntax.is_transfer_syntax and syntax.is_compressed
     if packed and not can_hold(stored, needed):
         raise DataError(f"{path}: {stored} bytes cannot hold {needed} of pixels; the file is damaged, copy it again")
@@ -288,36 +292,3 @@ def _numbers(path: Path, data: Dataset, name: str, length: int) -> Vector | None
 def _right_angled(orientation: Vector) -> bool:
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     return bool(np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=1e-2))
-
-
-def pictures(instance: Instance) -> Iterator[np.ndarray]:
-    """The decoded frames (rows, columns) or (rows, columns, 3), rescaled, float32; raises DataError.
-
-    MONOCHROME1, in which low values are bright, is turned round within the range that was stored.
-    """
-    image = Dataset()
-    extra = [pydicom.tag.Tag(name) for name in ("ModalityLUTSequence", "PixelPaddingValue", *PALETTE)]
-    with faults(instance.path, "decoding the pixels"):
-        count = 0
-        for frame, values in zip(
-            instance.frames, iter_pixels(instance.path, ds_out=image, specific_tags=extra), strict=False
-        ):
-            if image.PhotometricInterpretation == "PALETTE COLOR":
-                values = apply_color_lut(values, image)
-            elif instance.samples == 1:
-                if "ModalityLUTSequence" in image:
-                    values = apply_modality_lut(values, image)
-                if instance.inverted:
-                    signed, stored = image.PixelRepresentation == 1, image.BitsStored
-                    values = (-1 if signed else 2**stored - 1) - values.astype(np.int64)
-                values = values * np.float32(frame.slope) + np.float32(frame.intercept)
-            count += 1
-            yield values.astype(np.float32, copy=False)
-        if count < len(instance.frames):
-            raise DataError(f"{instance.path}: {count} of {len(instance.frames)} frames; cut short, copy it again")
-
-
-PALETTE = (
-    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
-    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
-)
