@@ -21,6 +21,8 @@ from fewmask.errors import DataError
 from fewmask.types import Case
 
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+SEGMENTATION = ".seg.nrrd"
+"""3D Slicer's ending: a mask, whatever it is called."""
 ALSO_HANDLED = (".h5", ".hdf5", ".dcm", ".dicom", ".ima")
 
 
@@ -85,7 +87,8 @@ def _place(path: Path, folder: Path) -> Place:
             rest = name
         key += [rest.lower()] if rest else []
         role = role or (role_of(rest) if rest not in group else None)
-    kind = Kind.MASK if Kind.MASK in kinds else Kind.IMAGE if kinds else Kind.UNKNOWN
+    masked = Kind.MASK in kinds or suffix(path) == SEGMENTATION
+    kind = Kind.MASK if masked else Kind.IMAGE if kinds else Kind.UNKNOWN
     return Place(path=path, stem=stem(path), kind=kind, key=tuple(key), group=tuple(group), above=above, role=role)
 
 
