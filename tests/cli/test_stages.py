@@ -161,7 +161,7 @@ def test_a_repaired_copy(fewmask, one_line, phantoms: Path, tmp_path: Path) -> N
 
 
 def test_convert(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
-    status, _, err = fewmask("convert", "adcc", phantoms, "--out", tmp_path / "x")
+    status, _, err = fewmask("convert", "holiday", phantoms, "--out", tmp_path / "x")
     assert status == 2 and "known: acdc, " in one_line(err)
     status, _, err = fewmask("convert", "acdc", phantoms, "--out", tmp_path / "x")
     assert status == 3 and "give the folder of the unpacked official download" in one_line(err)

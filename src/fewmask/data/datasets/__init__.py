@@ -33,7 +33,8 @@ def convert(name: str, source: Path, journal: Path | None = None, quiet: bool = 
     SettingsError for an unknown name; DataError where the folder does not look like the download, or a file is broken.
     """
     if name not in DATASETS:
-        raise SettingsError(f"unknown data set '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}, nnunet")
+        hint = nearest(name, DATASETS) or f"; known: {', '.join(DATASETS)}, nnunet"
+        raise SettingsError(f"unknown data set '{name}'{hint}")
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; give the folder of the unpacked official download")
     return checked_catalogue(name, DATASETS[name](source), source, quiet=quiet, journal=journal)
