@@ -258,7 +258,7 @@ def hostile_h5(path: Path, kind: str) -> None:
 def deflated(source: Path) -> bytes:
     """64 MiB of zeros in a text element, deflated."""
     data = pydicom.dcmread(source)
-    data.add_new(0x00084000, "LT", " " * 2**26)
+    data.add_new(0x0040A160, "UT", " " * 2**26)
     data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, data, enforce_file_format=True)

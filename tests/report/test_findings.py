@@ -26,7 +26,7 @@ def test_before_and_after_and_escaped_names(tmp_path) -> None:
     text = (tmp_path / "scan.html").read_text()
     assert "&lt;b&gt;x" in text and "<b>x" not in text and "my &lt;data&gt;" in text
     assert "before" in text and "after" in text and text.count("<img") >= 2
-    assert text.index("left out") < text.index("repaired")
+    assert text.index(">left out<") < text.index(">repaired<")
     assert "default-src 'none'" in text and "http://" not in text.replace("http://www.w3.org", "")
 
 

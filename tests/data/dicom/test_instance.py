@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from fewmask.data.dicom.instance import is_dicom, patient_codes, read_instance
+from fewmask.data.dicom.pixels import pictures
 from fewmask.errors import DataError
 
 PIXELS = np.arange(20, dtype=np.uint16).reshape(4, 5)
@@ -29,6 +30,7 @@ def test_files_of_the_nineties_have_no_preamble(dicoms) -> None:
     path.write_bytes(content[start:])
     instance = read_instance(path)
     assert (instance.rows, instance.columns) == PIXELS.shape
+    np.testing.assert_array_equal(next(pictures(instance)), PIXELS)
 
 
 def test_codes_tell_patients_apart_and_do_not_name_them(dicoms) -> None:
@@ -52,7 +54,7 @@ def test_a_file_that_is_cut_short(dicoms) -> None:
 
 def test_a_deflated_file_is_refused_before_it_is_inflated(dicoms) -> None:
     data = dicoms.picture(PIXELS)
-    data.add_new(0x00084000, "LT", " " * 2**25)
+    data.add_new(0x0040A160, "UT", " " * 2**25)
     path = dicoms.save(data, dicoms.root / "a.dcm", DeflatedExplicitVRLittleEndian)
     tracemalloc.start()
     with pytest.raises(DataError, match="a deflated DICOM file; inflate it first"):

@@ -22,5 +22,7 @@ def test_a_palette_is_looked_up(dicoms) -> None:
     for shift, colour in enumerate(("Red", "Green", "Blue")):
         setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [3, 0, 8])
         setattr(data, f"{colour}PaletteColorLookupTableData", bytes([10 + shift, 20 + shift, 30 + shift, 0]))
-    (found,) = pictures(read_instance(dicoms.save(data, dicoms.root / "p.dcm")))
+    instance = read_instance(dicoms.save(data, dicoms.root / "p.dcm"))
+    assert instance.samples == 3
+    (found,) = pictures(instance)
     np.testing.assert_array_equal(found[..., 2], [[12, 22], [32, 22]])

@@ -40,6 +40,8 @@ FIRST_GROUPS = (b"\x02\0", b"\x08\0")
 LABELMAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 SEGMENTATIONS = (str(SegmentationStorage), LABELMAP_SEGMENTATION)
 NO_IMAGES = (str(RTDoseStorage),)
+ELEMENT_HEADER = 8
+"""Bytes of tag and length before the pixels, at least."""
 LARGE = 2**16
 """Values longer than this, in bytes, are not read with the header."""
 MAX_FRAMES = 2**16
@@ -82,7 +84,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Instance:
-    """One file with pixels.  `telling` are the values of TELLING, as text."""
+    """One file with pixels.  `samples` are those of a decoded pixel, `telling` the values of TELLING, as text."""
 
     path: Path
     kind: str
@@ -167,7 +169,7 @@ def _header(path: Path, tags: tuple[str, ...]) -> tuple[Dataset, int]:
             data = pydicom.dcmread(
                 stream, defer_size=LARGE, stop_before_pixels=True, force=bare, specific_tags=list(tags)
             )
-            rest = path.stat().st_size - stream.tell()
+            rest = path.stat().st_size - stream.tell() - ELEMENT_HEADER
         return data, rest
 
 
@@ -197,7 +199,7 @@ def read_instance(path: Path) -> Instance:
             number=int(data.get("InstanceNumber") or 0),
             rows=rows,
             columns=columns,
-            samples=samples,
+            samples=3 if _text(data, "PhotometricInterpretation") == "PALETTE COLOR" else samples,
             inverted=_text(data, "PhotometricInterpretation") == "MONOCHROME1",
             frames=tuple(_frames(path, data, count)),
             telling=tuple(_text(data, name) for name in TELLING),

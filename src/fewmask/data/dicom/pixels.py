@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels
 from pydicom.tag import Tag
+from pydicom.uid import ImplicitVRLittleEndian
 
-from fewmask.data.dicom.instance import Instance, faults
+from fewmask.data.dicom.instance import Instance, faults, is_dicom
 from fewmask.errors import DataError
 
 PALETTE = (
@@ -23,13 +26,15 @@ def pictures(instance: Instance) -> Iterator[np.ndarray]:
 
     MONOCHROME1, in which low values are bright, is turned round within the range that was stored.
     """
+    source: Path | Dataset = instance.path
     image = Dataset()
     extra = [Tag(name) for name in ("ModalityLUTSequence", "PixelPaddingValue", *PALETTE)]
     with faults(instance.path, "decoding the pixels"):
+        if not is_dicom(instance.path):  # without meta information: the syntax of those days
+            source = image = pydicom.dcmread(instance.path, force=True)
+            image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         count = 0
-        for frame, values in zip(
-            instance.frames, iter_pixels(instance.path, ds_out=image, specific_tags=extra), strict=False
-        ):
+        for frame, values in zip(instance.frames, iter_pixels(source, ds_out=image, specific_tags=extra), strict=False):
             if image.PhotometricInterpretation == "PALETTE COLOR":
                 values = apply_color_lut(values, image)
             elif instance.samples == 1:
