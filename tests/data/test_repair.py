@@ -112,7 +112,7 @@ def test_series_with_duplicate_slices(dicoms, tmp_path) -> None:
     extra.SOPInstanceUID, extra.InstanceNumber = pydicom.uid.generate_uid(), 99
     dicoms.save(extra, folder / "again.dcm")
     catalogue, findings = mended(dicoms.root, tmp_path / "copy")
-    assert findings["p0_ct", "repaired"].action == "1 slices at taken places left out"
+    assert findings["p0_ct", "repaired"].action == "slices at taken places left out: 1"
     image, grid = read_image(catalogue.by_id["p0_ct"].images[0])
     assert image.shape == (1, 5, 6, 7)
     reference = read_header(dicoms.root / "p1" / "ct").grid

@@ -61,7 +61,7 @@ def valued(mask: np.ndarray, named: bool, jpeg: bool) -> tuple[np.ndarray, str]:
     if not whole.all() and values[0] >= 0 and values[-1] <= LARGEST and sound.mean() >= SOUND:
         nearest = distance_transform_edt(~sound, return_distances=False, return_indices=True)
         kept = mask[tuple(nearest)].astype(np.uint8 if values[-1] < 256 else np.uint16)
-        return kept, f"{int((~sound).sum())} interpolated voxels took the value of the nearest whole one"
+        return kept, f"interpolated voxels took the value of the nearest whole one: {int((~sound).sum())}"
     raise DataError(f"{len(values)} values from {values[0]:g} to {values[-1]:g} cannot be classes")
 
 

@@ -85,7 +85,7 @@ def _same(first: tuple, second: tuple) -> bool:
 def _volumes(instances: Sequence[Instance]) -> list[Series]:
     """One group as one series, or as several where they lie at the same places and a tag tells them apart."""
     unique = {instance.uid: instance for instance in sorted(instances, key=lambda one: (one.number, str(one.path)))}
-    notes = (f"{len(instances) - len(unique)} copies of files left out",) if len(unique) < len(instances) else ()
+    notes = (f"copies of files left out: {len(instances) - len(unique)}",) if len(unique) < len(instances) else ()
     slices = [Slice(instance=instance, frame=frame) for instance in unique.values() for frame in instance.frames]
     if slices[0].instance.localiser:
         return [Series(slices=tuple(slices), skipped="localiser")]
@@ -173,7 +173,7 @@ def _gap(heights: np.ndarray) -> str:
         return ""
     place = heights[odd[0]]
     if gaps[odd[0]] > 1.5 * usual:
-        return f"missing slice at {place + usual:.1f} mm, {len(odd)} gaps in all"
+        return f"missing slice at {place + usual:.1f} mm (gaps: {len(odd)})"
     return f"uneven distances: {gaps[odd[0]]:.2f} mm after {place:.1f} mm where {usual:.2f} mm are usual"
 
 
@@ -194,4 +194,4 @@ def kept_once(series: Series) -> Series:
         heights.setdefault(place, one)
     dropped = len(series.slices) - len(heights)
     mended = _stacked(list(heights.values()), series.notes)
-    return replace(mended, notes=(*mended.notes, f"{dropped} slices at taken places left out"))
+    return replace(mended, notes=(*mended.notes, f"slices at taken places left out: {dropped}"))
