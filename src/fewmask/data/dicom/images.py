@@ -16,7 +16,7 @@ import numpy as np
 from fewmask.data.dicom.instance import Instance, is_dicom, read_instance
 from fewmask.data.dicom.pixels import pictures
 from fewmask.data.dicom.segmentation import is_segmentation, read_segmentation, segment_names, segmentation_grid
-from fewmask.data.dicom.series import Series, arranged
+from fewmask.data.dicom.series import Series, arranged, stands_alone
 from fewmask.data.folders import files_below
 from fewmask.data.grid import Grid, Header
 from fewmask.errors import DataError
@@ -99,13 +99,19 @@ def series_at(path: Path) -> Series:
         unreadable = folder.broken[0][1] if folder.broken else "no DICOM image in it"
         reason = next((series.skipped for series in folder.series), unreadable)
         raise DataError(f"{path}: {reason}; export the series again")
-    series = _read_folder(path.parent, deep=False).by_name.get(path.name)
-    if series is not None and series.skipped:
+    own = read_instance(path)  # says what is wrong with it
+    if own.is_segmentation:
+        raise DataError(f"{path}: a segmentation, no image; give the folder of the image")
+    if stands_alone(own):
+        (series,) = arranged([own])
+    else:
+        found = _read_folder(path.parent, deep=False).by_name.get(path.name)
+        if found is None:
+            raise DataError(f"{path}: a hidden file, which belongs to no series; rename it")
+        series = found
+    if series.skipped:
         raise DataError(f"{path}: {series.skipped}; export the series again, or take it out")
-    if series is not None:
-        return series
-    read_instance(path)  # says what is wrong with it
-    raise DataError(f"{path}: a segmentation, no image; give the folder of the image")
+    return series
 
 
 def instances_below(folder: Path, deep: bool) -> tuple[list[Instance], list[tuple[Path, str]]]:

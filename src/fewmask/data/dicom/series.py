@@ -69,6 +69,11 @@ def arranged(instances: Iterable[Instance]) -> list[Series]:
     return [series for members in groups for series in _volumes(members)]
 
 
+def stands_alone(instance: Instance) -> bool:
+    """Whether the file is a volume or a picture by itself, whatever lies beside it."""
+    return _key(instance) is None
+
+
 def _key(instance: Instance) -> tuple | None:
     """What slices of one volume share; None where the file is a volume or a picture by itself."""
     frame = instance.frames[0]

@@ -7,7 +7,7 @@ the name of the case or alone in its folder.  Case names come from folders and f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,8 @@ def read(folder: Path) -> Found:
         instances += found
         broken += faults
     verdicts = [_broken(path, reason, folder) for path, reason in broken]
-    placed = [_placed(series, instances, folder) for series in arranged(instances)]
+    held = _below(one.path for one in instances if not one.is_segmentation)
+    placed = [_placed(series, held, folder) for series in arranged(instances)]
     placed, odd = _of_one_kind(placed)
     verdicts += [_verdict(one, folder, why) for one, why in odd]
     names = _names([one for one in placed if not one.is_mask], folder)
@@ -85,18 +86,22 @@ def read(folder: Path) -> Found:
     )
 
 
-def _placed(series: Series, instances: Sequence[Instance], folder: Path) -> Placed:
-    """Where the series lies.  One that is scattered over folders must have their common folder for itself."""
+def _below(paths: Iterable[Path]) -> Counter[Path]:
+    """Folder -> how many of `paths` lie in it, at any depth."""
+    return Counter(parent for path in paths for parent in path.parents)
+
+
+def _placed(series: Series, held: Counter[Path], folder: Path) -> Placed:
+    """Where the series lies.  One that is scattered over folders must have their common folder for itself.
+
+    held: folder -> files with images at any depth.
+    """
     paths = {one.instance.path for one in series.slices}
     homes = {path.parent for path in paths}
     home = Path(*_common([path.parent.parts for path in paths]))
     if series.skipped:
         return Placed(series=series, path=home, parts=home.relative_to(folder).parts, is_mask=False)
-    alone = all(
-        one.path in paths or one.is_segmentation or not one.path.is_relative_to(home)
-        for one in instances
-        if one.path.is_relative_to(home)
-    )
+    alone = held[home] == len(paths)
     if len(homes) > 1 and not alone:
         moved = Series(slices=series.slices, skipped=f"scattered over {len(homes)} folders; move it into one")
         return Placed(series=moved, path=home, parts=home.relative_to(folder).parts, is_mask=False)
@@ -135,11 +140,11 @@ def _of_one_kind(placed: Sequence[Placed]) -> tuple[list[Placed], list[tuple[Pla
 
 def _names(placed: Sequence[Placed], folder: Path) -> dict[Placed, str]:
     """A name for each series: as few of its folders, from the top, as tell it from the others."""
+    paths = {one: one.parts or (folder.resolve().name,) for one in placed}
+    shared = Counter(parts[:n] for parts in paths.values() for n in range(1, len(parts) + 1))
     names = {}
-    for one in placed:
-        parts = one.parts or (folder.resolve().name,)
-        others = [other.parts for other in placed if other is not one]
-        length = next((n for n in range(1, len(parts)) if all(o[:n] != parts[:n] for o in others)), len(parts))
+    for one, parts in paths.items():
+        length = next((n for n in range(1, len(parts)) if shared[parts[:n]] == 1), len(parts))
         names[one] = identifier("_".join(parts[:length]))
     return names
 
@@ -154,18 +159,15 @@ def _labels(
     files = [path for path in files_below(folder, []) if path.name.lower().endswith(OTHER_MASKS)]
     by_name = {name: path for path in files for name in (stem(path), stem_word(stem(path)).rest)}
     homes = Counter(path.parent for path in files)
+    lone = {path.parent: path for path in files if homes[path.parent] == 1}
+    held = _below(one.path / "file" if one.path.is_dir() else one.path for one in names)
     for one, name in names.items():
         beside = one.path if one.path.is_dir() else one.path.parent
-        lone = [path for path in files if path.parent in (beside, beside.parent) and homes[path.parent] == 1]
-        near = lone[0] if lone and _series_in(lone[0].parent, names) == 1 else None
+        near = next((lone[home] for home in (beside, beside.parent) if home in lone and held[home] == 1), None)
         mask = referenced.get(one.series.first.series) or drawn.get(one.parts) or by_name.get(name) or near
         if mask is not None:
             labels[name] = mask
     return labels
-
-
-def _series_in(folder: Path, names: dict[Placed, str]) -> int:
-    return sum(one.path.is_relative_to(folder) for one in names)
 
 
 def _verdict(one: Placed, folder: Path, why: str) -> dict[str, str]:
