@@ -20,8 +20,8 @@ def test_frames_are_rescaled(dicoms) -> None:
 def test_a_palette_is_looked_up(dicoms) -> None:
     data = dicoms.picture(np.array([[0, 1], [2, 1]], np.uint8), PhotometricInterpretation="PALETTE COLOR")
     for shift, colour in enumerate(("Red", "Green", "Blue")):
-        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [3, 0, 8])
-        setattr(data, f"{colour}PaletteColorLookupTableData", bytes([10 + shift, 20 + shift, 30 + shift, 0]))
+        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(data, f"{colour}PaletteColorLookupTableData", bytes([10 + shift, 20 + shift, 30 + shift, 40]))
     instance = read_instance(dicoms.save(data, dicoms.root / "p.dcm"))
     assert instance.samples == 3
     (found,) = pictures(instance)
