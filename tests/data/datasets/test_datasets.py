@@ -21,10 +21,6 @@ def download(files):
     return files
 
 
-def masks_of(files, name: str, values) -> None:
-    files.mask(name, tuple(values))
-
-
 def test_acdc(download, tmp_path) -> None:
     for number in (1, 2, 5, 101):
         home = f"database/{'training' if number <= 100 else 'testing'}/patient{number:03d}"

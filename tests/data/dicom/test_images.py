@@ -71,8 +71,6 @@ def test_files_without_an_ending_are_known_by_their_content(dicoms) -> None:
 
 
 def test_a_tilted_gantry_stays_in_the_affine_as_shear(dicoms) -> None:
-    tilted = np.eye(4)
-    tilted[:3, :3] = np.eye(3) * [1, -1, -1]
     tilted = affine(np.array([[0, 0, -1.0], [0, -1, 0], [1, 0.0, 0]]))
     tilted[1, 0] = 4 * np.tan(np.radians(15))
     image, grid = formats.read_image(dicoms.series("ct", values(), tilted))
