@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; two threads on a busy machine crawl
@@ -39,6 +40,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def real_data() -> Path:
     """The folder of real data."""
     return Path(os.environ["FEWMASK_DATA"])
+
+
+@pytest.fixture
+def dicoms(tmp_path: Path):
+    """A writer of DICOM files below tmp_path / "export 1"."""
+    specification = importlib.util.spec_from_file_location("dicoms", Path(__file__).with_name("dicoms.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.Dicoms(tmp_path / "export 1")
 
 
 @pytest.fixture(scope="session")

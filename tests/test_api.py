@@ -29,7 +29,7 @@ def test_names_are_lazy() -> None:
         "print(scan.__module__, 'fewmask.api' in sys.modules)\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["False", "fewmask.api", "True"]
+    assert answer.stdout.split() == ["False", "fewmask.intake", "True"]
 
 
 def test_names() -> None:

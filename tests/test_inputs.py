@@ -120,3 +120,15 @@ def test_several_inputs_are_joined_and_clashes_named(tmp_path):
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         ids([tmp_path / "nothing"])
+
+
+def test_dicom_series_that_are_called_alike_are_told_apart(dicoms):
+    volume = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    folders = [dicoms.series(f"{name}/mr", volume, np.diag([3.0, 1, 1, 1])) for name in ("anna", "bert")]
+    assert [case.id for case in input_cases(folders, ("MR",))] == ["anna_mr", "bert_mr"]
+    assert [case.id for case in input_cases([folders[0], folders[0]], ("MR",))] == ["mr"]
+    assert [case.id for case in input_cases([dicoms.root], ("MR",))] == ["anna", "bert"]
+    gap = dicoms.series("carl/mr", np.arange(100, dtype=np.int16).reshape(5, 4, 5), np.diag([3.0, 1, 1, 1]))
+    (gap / "0002.dcm").unlink()
+    with pytest.raises(DataError, match=r"mr: no series that can be read \(missing slice at"):
+        input_cases([gap], ("MR",))

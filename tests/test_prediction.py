@@ -273,6 +273,8 @@ def test_a_killed_run_leaves_no_half_mask_and_is_continued(tmp_path, monkeypatch
         "a.nii.gz",
         "b.nii.gz",
         "c.nii.gz",
+        "labels.ctbl",
+        "labels.itksnap.txt",
         ".fewmask.jsonl",
     }
 

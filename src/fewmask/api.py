@@ -11,27 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from fewmask import config, job, prediction
-from fewmask.data.catalogue import Catalogue, write_catalogue
-from fewmask.data.scan import scan as scan_folder
+from fewmask.data.catalogue import Catalogue
 from fewmask.evaluation import evaluate as score
+from fewmask.intake import convert, export_nnunet, scan
 from fewmask.job import Outcome
 from fewmask.order import Order
 from fewmask.resolution import Request
 from fewmask.runs import Run
 
+__all__ = ["convert", "evaluate", "export_nnunet", "predict", "run", "scan", "train"]
+
 StrPath = str | Path
-
-
-def scan(data: StrPath, out: StrPath | None = None, *, layout: str | None = None, quiet: bool = False) -> Catalogue:
-    """Recognise the layout of `data`, check every file, and return the catalogue; also written to `out` if given.
-
-    layout: the name of one, where it is not to be recognised.  Raises DataError naming the file, what is wrong and the
-    remedy.
-    """
-    catalogue = scan_folder(Path(data), layout, quiet=quiet)
-    if out is not None:
-        write_catalogue(catalogue, Path(out))
-    return catalogue
 
 
 def run(

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue
-from fewmask.data.grid import Grid, orientation
+from fewmask.data.grid import orientation
 from fewmask.overlays import font, overlay, window
 from fewmask.pairing import masks_by_name
 from fewmask.runs import atomic_write
@@ -69,7 +69,7 @@ def strip(case: Case, labelled: Case, labels: LabelSet, variants: Path, pair: Se
     image, grid = formats.read_case_image(case)
     before, after = (masks_by_name(variants / name / "masks")[case.id] for name in pair)
     turn = orientation(grid, slices=stack)
-    masks = [turn.apply(_mask(path, labels, grid)) for path in (before, after, labelled.label)]
+    masks = [turn.apply(_mask(path, case.images[0], labels)) for path in (before, after, labelled.label)]
     image = turn.apply(image)
     ignored = masks[-1] == formats.IGNORE(masks[-1].dtype)
     raw, rectified, truth = (np.where(mask == formats.IGNORE(mask.dtype), 0, mask) for mask in masks)
@@ -95,8 +95,8 @@ def change(raw: np.ndarray, rectified: np.ndarray, truth: np.ndarray) -> np.ndar
     return np.select([changed & (rectified == truth), changed & (raw == truth), changed], [1, 2, 3], 0)
 
 
-def _mask(path: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
-    return formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
+def _mask(path: Path, image: Path, labels: LabelSet) -> np.ndarray:
+    return formats.encode_mask(formats.read_mask(path, image)[0], labels, str(path))
 
 
 def _painted(ground: Image.Image, kinds: np.ndarray) -> Image.Image:

@@ -119,9 +119,9 @@ def _resolved(protocol: str, cases: Sequence[Case]) -> str:
 
 
 def _score(case: Case, path: Path, labels: LabelSet, protocol: str) -> Scored:
-    raw, grid = formats.read_mask(case.label)
+    raw, grid = formats.read_mask(case.label, case.images[0])
     reference = formats.encode_mask(raw, labels, f"{case.id}: {case.label.name}")
-    raw, predicted_grid = formats.read_mask(path)
+    raw, predicted_grid = formats.read_mask(path, case.images[0])
     _require_same_place(case.id, path, predicted_grid, grid)
     prediction = formats.encode_mask(raw, labels, f"{case.id}: prediction {path.name}")
     ignore = formats.IGNORE(prediction.dtype)

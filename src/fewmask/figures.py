@@ -16,12 +16,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-CLASS_COLOURS = ("#33BBEE", "#EE7733", "#EE3377", "#009988", "#DDAA33", "#AA4499", "#0077BB", "#CC3311")
-"""Of classes 1, 2, ...; lighter and darker ones follow where there are more."""
+from fewmask.data.colours import class_rgb, palette_rgb
+
 TERM_COLOURS = ("#0077BB", "#EE7733", "#009988", "#EE3377", "#AA4499", "#999933")
 INK, FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
 
@@ -61,21 +60,12 @@ class Chart:
 
 def class_colour(index: int) -> str:
     """Colour of class `index` >= 1, as #RRGGBB."""
-    return _colour(CLASS_COLOURS, index - 1)
+    return "#{:02X}{:02X}{:02X}".format(*class_rgb(index))
 
 
 def run_colour(index: int) -> str:
     """Colour of the run at `index` >= 0 of a comparison."""
-    return _colour(TERM_COLOURS, index)
-
-
-def _colour(palette: Sequence[str], index: int) -> str:
-    """Beyond the palette it comes again, lighter, then darker, then lighter still."""
-    again, place = divmod(index, len(palette))
-    towards = np.array([255 if again % 2 else 0] * 3)
-    share = 0.0 if again == 0 else min(0.8, 0.3 + 0.15 * again)
-    mixed = (1 - share) * np.array(to_rgb(palette[place])) * 255 + share * towards
-    return "#" + "".join(f"{round(float(part)):02X}" for part in mixed)
+    return "#{:02X}{:02X}{:02X}".format(*palette_rgb(TERM_COLOURS, index))
 
 
 @contextmanager
@@ -219,7 +209,7 @@ def _signals(log: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 
 def _colours(count: int) -> list[str]:
-    return [_colour(TERM_COLOURS, index) for index in range(count)]
+    return [run_colour(index) for index in range(count)]
 
 
 def comparison_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Chart, ...]:

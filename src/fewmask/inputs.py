@@ -9,6 +9,7 @@ from pathlib import Path
 from fewmask.data import formats
 from fewmask.data.hdf5 import UA_MT_NAME
 from fewmask.data.layouts import find_cases
+from fewmask.data.layouts.found import identifier
 from fewmask.data.layouts.nnunet import CHANNEL
 from fewmask.errors import DataError
 from fewmask.types import Case
@@ -23,7 +24,10 @@ def input_cases(inputs: Iterable[Path], channels: Sequence[str]) -> list[Case]:
     found: list[Case] = []
     for path in inputs:
         if path.is_dir():
-            cases = [replace(case, id=_id(case), label=None) for case in find_cases(path)[2].cases]
+            known = find_cases(path)[2]
+            cases = [replace(case, id=_id(case), label=None) for case in known.cases]
+            if not cases and (why := next((row["why"] for row in known.series if row["why"]), "")):
+                raise DataError(f"{path}: no series that can be read ({why}); export it again")
         elif path.is_file():
             cases = _of_file(path, len(channels))
         else:
@@ -32,11 +36,25 @@ def input_cases(inputs: Iterable[Path], channels: Sequence[str]) -> list[Case]:
             raise DataError(f"{path}: no image in it")
         found += cases
     unique: dict[str, Case] = {}
-    for case in _grouped(found, channels):
+    for case in _grouped(_told_apart(found), channels):
         other = unique.setdefault(case.id, case)
         if other.images != case.images:
             raise DataError(f"{other.images[0]} and {case.images[0]} would both be case '{case.id}'; rename one")
     return list(unique.values())
+
+
+def _told_apart(cases: Sequence[Case]) -> list[Case]:
+    """DICOM series of one name, as archives call every patient's alike, with the folder above in front."""
+    homes: dict[str, set[Path]] = {}
+    for case in cases:
+        homes.setdefault(case.id, set()).add(case.images[0].absolute())
+    shared = {name for name, paths in homes.items() if len(paths) > 1}
+    return [
+        replace(case, id=identifier(f"{case.images[0].absolute().parent.name}_{case.id}"))
+        if case.id in shared and formats.is_dicom(case.images[0])
+        else case
+        for case in cases
+    ]
 
 
 def _id(case: Case) -> str:

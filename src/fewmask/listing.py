@@ -12,8 +12,12 @@ from fewmask.types import ROLES
 
 if TYPE_CHECKING:
     from fewmask.data.catalogue import Catalogue
+    from fewmask.data.nnunet_raw import Exported
     from fewmask.job import Outcome
     from fewmask.types import Split
+
+LISTED = 30
+"""DICOM series that are listed one by one; series.csv in the catalogue has all."""
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -73,6 +77,7 @@ def catalogue_json(catalogue: Catalogue) -> dict[str, Any]:
         "with_mask": sum(case.label is not None for case in catalogue.cases),
         "lists": {name: len(members) for name, members in catalogue.lists.items()},
         "findings": list(catalogue.findings),
+        **({"series": [dict(row) for row in catalogue.series]} if catalogue.series else {}),
     }
 
 
@@ -90,7 +95,35 @@ def catalogue_text(catalogue: Catalogue, folder: Path) -> str:
     if values["lists"]:
         lines.append("lists     " + ", ".join(f"{name} {count}" for name, count in values["lists"].items()))
     lines += [f"note      {finding}" for finding in values["findings"]]
+    lines += _series_lines(catalogue)
     return "\n".join([*lines, f"catalogue {folder}"])
+
+
+def exported_json(exported: Exported) -> dict[str, Any]:
+    """What was written for nnU-Net."""
+    return {
+        "folder": str(exported.folder),
+        "labelled": exported.labelled,
+        "pseudo": exported.pseudo,
+        "held_out": exported.held_out,
+        "ignored": exported.ignored,
+    }
+
+
+def exported_text(exported: Exported) -> str:
+    """The same for people."""
+    return (
+        f"{exported.labelled} cases with true masks, {exported.pseudo} with pseudo-labels "
+        f"({exported.ignored:.1%} of all voxels ignored), {exported.held_out} in imagesTs\nfolder {exported.folder}"
+    )
+
+
+def _series_lines(catalogue: Catalogue) -> list[str]:
+    """The table of DICOM series; of many, those that are not simply used."""
+    rows = list(catalogue.series)
+    if len(rows) > LISTED:
+        rows = [row for row in rows if row["verdict"] != "used" or row["why"]][:LISTED]
+    return ["", table(rows), ""] if rows else []
 
 
 def split_json(split: Split, catalogue: Catalogue) -> dict[str, Any]:

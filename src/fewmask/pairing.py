@@ -9,7 +9,8 @@ import numpy as np
 from fewmask.config import nearest
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue
-from fewmask.data.layouts.found import files_below, identifier, in_order, patient_of
+from fewmask.data.folders import files_below
+from fewmask.data.layouts.found import identifier, in_order, patient_of
 from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import Run

@@ -16,7 +16,9 @@ import torch
 from fewmask.config import Predict, nearest, validated
 from fewmask.data import formats, intensity
 from fewmask.data.cache import Preparation
+from fewmask.data.colours import slicer_table, snap_labels
 from fewmask.data.conform import compact, prepare_image, prepared_geometry
+from fewmask.data.dicom.write_segmentation import require_highdicom
 from fewmask.data.grid import Grid
 from fewmask.device import choose_device
 from fewmask.errors import DataError, OutOfMemory, SettingsError
@@ -26,13 +28,13 @@ from fewmask.predictors import Model, load_model, model_hash
 from fewmask.progress import say, track
 from fewmask.record import Record
 from fewmask.restore import native_rows
-from fewmask.runs import writing
+from fewmask.runs import atomic_write, writing
 from fewmask.types import Case
 from fewmask.windows import Windows, case_seed, evaluating, predict_prepared
 
 __all__ = ["FORMATS", "Prediction", "predict", "predict_case", "predict_prepared"]
 
-FORMATS = {"nifti": ".nii.gz", "png": ".png"}
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".seg.nrrd", "png": ".png", "dicom-seg": ".dcm"}
 """Format of masks -> suffix."""
 RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -146,12 +148,12 @@ def predict(
     quiet: bool = False,
     cases: Sequence[Case] | None = None,
 ) -> list[Path]:
-    """Write the mask of every case to `out`/<id>.nii.gz or .png and return their paths.
+    """Write the mask of every case to `out`/<id>.nii.gz, .seg.nrrd, .png or .dcm and return their paths.
 
     inputs: files, folders, data sets or catalogues; cases: given directly instead.  probabilities and uncertainty also
     write out/probabilities/<id>.nii.gz (classes last) and out/uncertainty/<id>.nii.gz.  format: a key of FORMATS, None:
-    PNG for pictures, else NIfTI.  What the same model wrote before with the same settings from the same files is kept.
-    Raises SettingsError, DataError, OutOfMemory.
+    PNG for pictures, else NIfTI, with colour tables for 3D Slicer and ITK-SNAP beside.  What the same model wrote
+    before with the same settings from the same files is kept.  Raises SettingsError, DataError, OutOfMemory.
     """
     settings = settings or Predict()
     if format is not None and format not in FORMATS:
@@ -168,6 +170,7 @@ def predict(
             raise SettingsError(f"--out {out}: the folder of the images; name another one, masks are no images")
     _make_folders(out, probabilities, uncertainty)
     record = Record(out, key)
+    origin = f"fewmask {key['model'][:12]}"
     due = [case for case in chosen if not record.finished(case, names[case.id])]
     if due:
         say(_announcement(model, due, len(chosen), settings, uncertainty), quiet)
@@ -188,8 +191,11 @@ def predict(
             formats.write_volume(out / names[case.id]["probabilities"], found.probabilities, found.grid, like)
         if uncertainty:
             formats.write_volume(out / names[case.id]["uncertainty"], found.entropy, found.grid, like)
-        formats.write_mask(out / names[case.id]["mask"], found.mask, found.grid, like)
+        formats.write_mask(out / names[case.id]["mask"], found.mask, found.grid, like, model.labels, origin)
         record.finish(case, names[case.id])
+    if any(files["mask"].endswith(".nii.gz") for files in names.values()):
+        atomic_write(out / "labels.ctbl", slicer_table(model.labels))
+        atomic_write(out / "labels.itksnap.txt", snap_labels(model.labels))
     return [out / names[case.id]["mask"] for case in chosen]
 
 
@@ -200,6 +206,10 @@ def _files(case: Case, format: str | None, probabilities: bool, uncertainty: boo
     if ending == ".png" and not picture and formats.read_header(case.images[0]).grid.shape[0] != 1:
         shape = formats.read_header(case.images[0]).grid.shape
         raise SettingsError(f"--format png: {case.id} has shape {shape}, a picture holds one slice; use nifti")
+    if ending == ".dcm":
+        require_highdicom()
+        if not formats.is_dicom(case.images[0]):
+            raise SettingsError(f"--format dicom-seg: {case.images[0]} is no DICOM series; use nifti or nrrd")
     files = {"mask": f"{case.id}{ending}"}
     if probabilities:
         files["probabilities"] = f"probabilities/{case.id}.nii.gz"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fewmask.data import formats
 from fewmask.errors import SettingsError
 from fewmask.runs import RECORD, append_log, atomic_write, read_log
 from fewmask.types import Case
@@ -54,4 +55,4 @@ class Record:
 
 def _sources(case: Case) -> list[list[int | str]]:
     """What tells that an image changed."""
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in case.images]
+    return [[path.name, *formats.state(path)] for path in case.images]

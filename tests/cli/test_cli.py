@@ -15,6 +15,7 @@ COMMANDS = [
     "run",
     "demo",
     "scan",
+    "convert",
     "split",
     "prepare",
     "train",
@@ -48,7 +49,8 @@ def test_help_of_each(fewmask, command: str) -> None:
     ("command", "options"),
     [
         ("run", "--out --method --labelled --exemplar --recipe --steps --seed --quiet --json --device --cache --split"),
-        ("scan", "--out --json --layout"),
+        ("scan", "--out --json --layout --fix --keep-ids"),
+        ("convert", "--out --masks --doubt --json"),
         ("split", "--labelled --val --test --group --seed --out --json"),
         ("prepare", "--split --out"),
         ("train", "--method --out --split --labelled --steps --device --resume --seed"),
@@ -166,12 +168,12 @@ def test_debug_shows_where(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_anywhere_is_status_5(fewmask, one_line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from fewmask.data import scan
+    from fewmask import intake
 
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scan, "scan", interrupted)
+    monkeypatch.setattr(intake, "scan", interrupted)
     status, _, err = fewmask("scan", tmp_path, "--out", tmp_path / "out")
     assert status == 5
     assert one_line(err) == "fewmask: interrupted; the same command continues"

@@ -132,3 +132,60 @@ def test_an_output_that_cannot_be_written(fewmask, one_line, phantoms: Path, tmp
     assert status == 2
     assert "file/out" in one_line(err)
     assert one_line(err).endswith(": cannot be written (a file is where its folder should be); choose another folder")
+
+
+def test_dicom_is_scanned_with_a_verdict_for_each_series(fewmask, dicoms, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 900, (5, 8, 9)).astype(np.int16)
+    affine = np.diag([3.0, 1.5, 1.25, 1])
+    dicoms.series("a/ct", volume, affine, PatientID="MRN-7")
+    (dicoms.series("b/ct", volume + 1, affine, PatientID="MRN-8") / "0002.dcm").unlink()
+    status, out, _ = fewmask("scan", dicoms.root, "--out", tmp_path / "catalogue", "--quiet")
+    assert status == 0 and "MRN" not in out
+    assert "missing slice at" in out and "3 x 1.5 x 1.25" in out
+    assert "MRN" not in (tmp_path / "catalogue" / "cases.csv").read_text()
+    status, out, _ = fewmask("scan", dicoms.root, "--out", tmp_path / "kept", "--keep-ids", "--json", "--quiet")
+    assert [row["verdict"] for row in json.loads(out)["series"]] == ["used", "skipped"]
+    assert "MRN-7" in (tmp_path / "kept" / "cases.csv").read_text()
+
+
+def test_a_repaired_copy(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantoms, data)
+    broken(data, "truncated")
+    words = ("scan", data, "--out", tmp_path / "catalogue", "--fix", tmp_path / "copy", "--json", "--quiet")
+    status, out, _ = fewmask(*words)
+    assert (status, json.loads(out)["cases"]) == (0, 5)
+    assert (tmp_path / "copy" / "scan.html").is_file()
+    status, _, err = fewmask(*words)
+    assert status == 2 and "is there already" in one_line(err)
+
+
+def test_convert(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+    status, _, err = fewmask("convert", "holiday", phantoms, "--out", tmp_path / "x")
+    assert status == 2 and "known: acdc, " in one_line(err)
+    status, _, err = fewmask("convert", "acdc", phantoms, "--out", tmp_path / "x")
+    assert status == 3 and "give the folder of the unpacked official download" in one_line(err)
+    status, _, err = fewmask("convert", "nnunet", phantoms, "--out", tmp_path / "Dataset001_X")
+    assert status == 3 and "no run in it" in one_line(err)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_for_nnunet(fewmask, finished, tmp_path: Path) -> None:
+    run = finished.run.root
+    status, _, err = fewmask("convert", "nnunet", run, "--out", tmp_path / "Dataset001_X", "--quiet")
+    assert status == 3 and "no uncertainty map of" in err
+    images = json.loads((run / "split.json").read_text())
+    masks = tmp_path / "masks"
+    status, _, _ = fewmask(
+        "predict", run, run / "catalogue", "--out", masks, "--uncertainty", "--quiet", "--device", "cpu"
+    )
+    assert status == 0
+    words = ("convert", "nnunet", run, "--masks", masks, "--doubt", 0.5, "--out", tmp_path / "Dataset001_X", "--json")
+    status, out, _ = fewmask(*words, "--quiet")
+    told = json.loads(out)
+    assert (status, told["labelled"], told["pseudo"]) == (
+        0,
+        len(images["labelled"]) + len(images["val"]),
+        len(images["unlabelled"]),
+    )
+    assert told["ignored"] > 0

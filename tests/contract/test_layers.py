@@ -15,7 +15,7 @@ ROOT = Path(fewmask.__file__).parent
 LAYERS = (
     {"__init__", "__main__", "cli"},
     {"api", "demo"},
-    {"job", "listing", "doctor", "failure"},
+    {"job", "intake", "listing", "doctor", "failure"},
     {"report", "figures", "overlays", "changes"},
     {"order"},
     {"plan", "resolution", "training", "evaluation", "audit", "pairing"},

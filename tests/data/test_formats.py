@@ -61,9 +61,24 @@ def test_channels_of_several_files_are_stacked(tmp_path):
     image, grid = formats.read_case_image(Case(id="c", patient="c", images=tuple(paths)))
     assert (image.shape, grid.spacing_mm) == ((3, 3, 5, 4), (7, 1.5, 0.5))
     np.testing.assert_array_equal(image[:, 0, 0, 0], [1, 2, 3])
-    saved(paths[2], volumes[2], np.diag([0.5, 1.5, 6, 1]))
-    with pytest.raises(DataError, match=r"c: c_0000.nii.gz and c_0002.nii.gz differ in spacing"):
-        formats.read_case_image(Case(id="c", patient="c", images=tuple(paths)))
+    saved(paths[2], np.full((6, 5, 4), 3, np.int16), np.diag([0.5, 1.5, 3.5, 1]))
+    case = Case(id="c", patient="c", images=tuple(paths))
+    assert formats.regridded(case) == (paths[2],)
+    image, grid = formats.read_case_image(case)
+    assert (image.shape, grid.spacing_mm) == ((3, 3, 5, 4), (7, 1.5, 0.5))
+    np.testing.assert_array_equal(image[2], 3)
+
+
+def test_channels_of_different_places_are_refused(tmp_path):
+    volume = np.ones((3, 5, 4), np.int16)
+    away = np.diag([0.5, 1.5, 7, 1])
+    away[0, 3] = 100
+    first, second = saved(tmp_path / "c_0000.nii", volume), saved(tmp_path / "c_0001.nii", volume, away)
+    with pytest.raises(DataError, match=r"c: c_0000.nii and c_0001.nii differ in position.*overlap by less than 50%"):
+        formats.read_case_image(Case(id="c", patient="c", images=(first, second)))
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 9), np.int16), None), second)
+    with pytest.raises(DataError, match=r"differ in shape .* not both say where they lie"):
+        formats.read_case_image(Case(id="c", patient="c", images=(first, second)))
 
 
 def test_only_hdf5_carries_its_own_mask(tmp_path):

@@ -27,17 +27,49 @@ def scan(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and masks.")],
     out: Annotated[Path, out_option("CATALOGUE", "The catalogue to write.")],
     layout: Layout = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="DIR", help="Write a repaired copy to DIR, and catalogue that.")
+    ] = None,
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="Patients under their DICOM identifiers in place of codes.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Recognise the layout and check every file. Prints what was inferred."""
-    from fewmask.data.catalogue import write_catalogue
-    from fewmask.data.scan import scan as scan_folder
+    """Recognise the layout and check every file. Prints what was inferred; the same command continues."""
+    from fewmask import intake
     from fewmask.listing import catalogue_json, catalogue_text
 
-    catalogue = scan_folder(data, layout, quiet=quiet)
-    write_catalogue(catalogue, out)
+    catalogue = intake.scan(data, out, layout=layout, fix=fix, keep_ids=keep_ids, quiet=quiet)
     show(catalogue_json(catalogue), catalogue_text(catalogue, out), as_json)
+
+
+def convert(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A published data set (acdc, decathlon, ...), or nnunet to export.")
+    ],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The unpacked download; of nnunet: a run.")],
+    out: Annotated[Path, out_option("DIR", "The catalogue to write; of nnunet: DatasetNNN_Name.")],
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="DIR", help="nnunet: masks and uncertainty. Default: the run's predictions."),
+    ] = None,
+    doubt: Annotated[
+        float, typer.Option("--doubt", metavar="X", help="nnunet: entropy, 0 to 1, over which a voxel is ignored.")
+    ] = 0.3,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """A published data set as it is downloaded, with its split and checked counts; or a run for nnU-Net."""
+    from fewmask import intake
+    from fewmask.listing import catalogue_json, catalogue_text, exported_json, exported_text
+
+    if name == "nnunet":
+        exported = intake.export_nnunet(source, out, masks=masks, doubt=doubt, quiet=quiet)
+        show(exported_json(exported), exported_text(exported), as_json)
+    else:
+        catalogue = intake.convert(name, source, out, quiet=quiet)
+        show(catalogue_json(catalogue), catalogue_text(catalogue, out), as_json)
 
 
 def split(
@@ -95,7 +127,10 @@ def predict(
         int, typer.Option("--samples", metavar="R", min=1, help="Predictions to average where a model draws at random.")
     ] = 1,
     format: Annotated[
-        str | None, typer.Option("--format", metavar="nifti|png", help="File format. Default: that of the input.")
+        str | None,
+        typer.Option(
+            "--format", metavar="nifti|nrrd|png|dicom-seg", help="File format. Default: PNG for pictures, else NIfTI."
+        ),
     ] = None,
     flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies; slower.")] = False,
     device: Device = "auto",

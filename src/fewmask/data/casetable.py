@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from fewmask.types import Case, LabelSet
 
 CASES = "cases.csv"
 DATASET = "dataset.yaml"
+SERIES = "series.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Catalogue:
 
     `channels` are the names of an image's channels; `planar` says that every image is one 2-D picture; `lists` are the
     layout's own roles (train, val, test, labelled, unlabelled) in their order, maybe none; `findings` is what the user
-    should be told.
+    should be told; `series` what a scan made of each DICOM series, which is written and not read again.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Catalogue:
     cases: tuple[Case, ...]
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    series: tuple[Mapping[str, str], ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Case]:
@@ -70,8 +73,18 @@ def write_catalogue(catalogue: Catalogue, folder: Path, absolute: bool = False) 
     }
     table = io.StringIO()
     write_cases(catalogue.cases, table, None if absolute else folder)
+    if catalogue.series:
+        atomic_write(folder / SERIES, _series_table(catalogue.series))
     atomic_write(folder / CASES, table.getvalue())
     atomic_write(folder / DATASET, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _series_table(series: tuple[Mapping[str, str], ...]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(series[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(series)
+    return text.getvalue()
 
 
 def is_catalogue(folder: Path) -> bool:

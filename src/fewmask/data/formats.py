@@ -8,15 +8,22 @@ from types import ModuleType
 
 import numpy as np
 
-from fewmask.data import hdf5, nifti, raster
-from fewmask.data.grid import Grid, Header, difference
-from fewmask.errors import DataError
+from fewmask.data import hdf5, metaimage, nifti, nrrd, raster
+from fewmask.data.dicom import images as dicom
+from fewmask.data.dicom import write_segmentation
+from fewmask.data.grid import Grid, Header, difference, turned_onto
+from fewmask.data.resample import coverage, resample_image
+from fewmask.errors import DataError, SettingsError
 from fewmask.runs import replacing
 from fewmask.types import Case, LabelSet
 
 READERS: dict[str, ModuleType] = {
     ".nii": nifti,
     ".nii.gz": nifti,
+    ".nrrd": nrrd,
+    ".seg.nrrd": nrrd,
+    ".mha": metaimage,
+    ".mhd": metaimage,
     ".h5": hdf5,
     ".hdf5": hdf5,
     ".png": raster,
@@ -25,9 +32,14 @@ READERS: dict[str, ModuleType] = {
     ".tif": raster,
     ".tiff": raster,
     ".bmp": raster,
+    ".dcm": dicom,
+    ".dicom": dicom,
+    ".ima": dicom,
 }
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 """Suffixes of pictures that keep every value of a mask -> Pillow's name of the format."""
+MIN_COVERAGE = 0.5
+"""Share of the first file's voxels that every other channel must cover."""
 
 __all__ = [
     "IGNORE",
@@ -35,11 +47,15 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "has_mask",
+    "is_dicom",
     "is_image_file",
+    "mask_names",
     "read_case_image",
     "read_header",
     "read_image",
     "read_mask",
+    "regridded",
+    "state",
     "stem",
     "suffix",
     "write_mask",
@@ -75,9 +91,35 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return _reader(path).read_image(path)
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
-    """(D, H, W) in native order, values as stored, and its grid; raises DataError."""
-    return _reader(path).read_mask(path)
+def read_mask(path: Path, image: Path | None = None) -> tuple[np.ndarray, Grid]:
+    """(D, H, W) in native order, values as stored, and its grid; raises DataError.
+
+    image: what it is a mask of.  A mask of the same voxels whose axes are stored in another order or direction (of a
+    DICOM series by another converter) is turned onto it; of a DICOM-SEG, which holds some slices only, it says where
+    they lie.
+    """
+    reader = _reader(path)
+    if image is None or image == path:
+        return reader.read_mask(path)
+    grid = read_header(image).grid
+    mask, own = reader.read_mask(path, grid) if reader is dicom else reader.read_mask(path)
+    turn = turned_onto(own, grid) if difference(own, grid) else None
+    return (mask, own) if turn is None else (np.ascontiguousarray(turn.apply(mask)), grid)
+
+
+def mask_names(path: Path) -> dict[str, int] | None:
+    """Class name -> value, where the mask's file says so (DICOM-SEG, seg.nrrd); else None."""
+    reader = _reader(path)
+    return reader.mask_names(path) if hasattr(reader, "mask_names") else None
+
+
+def state(path: Path) -> tuple[int, int]:
+    """Bytes and newest change (ns) of the file, or of all files of a DICOM series: what tells that it is another."""
+    files = [path]
+    if path.is_dir() or (path.exists() and _reader(path) is dicom):
+        files = dicom.files_of(path)
+    found = [file.stat() for file in files]
+    return sum(entry.st_size for entry in found), max(entry.st_mtime_ns for entry in found)
 
 
 def has_mask(path: Path) -> bool:
@@ -87,13 +129,18 @@ def has_mask(path: Path) -> bool:
 
 def _reader(path: Path) -> ModuleType:
     ending = suffix(path)
+    if path.is_dir() or (not ending and dicom.is_candidate(path)):
+        return dicom
     if not ending:
         raise DataError(f"{path}: unknown kind of file; known: {' '.join(READERS)}")
     return READERS[ending]
 
 
 def read_case_image(case: Case) -> tuple[np.ndarray, Grid]:
-    """All channels of a case, (C, D, H, W) float32, and the grid they share; raises DataError where they share none."""
+    """All channels of a case, (C, D, H, W) float32, and the grid of the first file.
+
+    Files on other grids are resampled onto it (`regridded` names them).  Raises DataError where that cannot be done.
+    """
     image, grid = read_image(case.images[0])
     if len(case.images) == 1:
         return image, grid
@@ -101,9 +148,25 @@ def read_case_image(case: Case) -> tuple[np.ndarray, Grid]:
     for path in case.images[1:]:
         image, other = read_image(path)
         if apart := difference(grid, other):
-            raise DataError(f"{case.id}: {case.images[0].name} and {path.name} differ in {apart}; resample one first")
+            image = resample_image(image, *_shared_space(case, path, grid, other, apart))
         channels.append(image)
     return np.concatenate(channels), grid
+
+
+def regridded(case: Case) -> tuple[Path, ...]:
+    """The files of a case that do not lie on the grid of its first one, so that reading resamples them."""
+    first = read_header(case.images[0]).grid if len(case.images) > 1 else None
+    return tuple(path for path in case.images[1:] if difference(first, read_header(path).grid))
+
+
+def _shared_space(case: Case, path: Path, grid: Grid, other: Grid, apart: str) -> tuple[Grid, Grid]:
+    """(other, grid) where the one can be resampled onto the other; raises DataError else."""
+    both = f"{case.id}: {case.images[0].name} and {path.name} differ in {apart}"
+    if grid.affine is None or other.affine is None:
+        raise DataError(f"{both}, and not both say where they lie; resample one first")
+    if coverage(other, grid) < MIN_COVERAGE:
+        raise DataError(f"{both} and overlap by less than {MIN_COVERAGE:.0%}; are they of one patient? take one out")
+    return other, grid
 
 
 def IGNORE(dtype: np.dtype | type) -> int:
@@ -172,10 +235,19 @@ def _fits(values: list[int], dtype: type) -> bool:
     return np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max
 
 
-def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> None:
-    """mask (D, H, W), raw values in native order -> NIfTI, PNG or TIFF by the suffix of `path`, atomically.
+def write_mask(
+    path: Path,
+    mask: np.ndarray,
+    grid: Grid,
+    like: Path | None,
+    labels: LabelSet | None = None,
+    origin: str = "fewmask",
+) -> None:
+    """mask (D, H, W), raw values in native order -> a file of the kind that the suffix of `path` says, atomically.
 
-    NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`.  Raises SettingsError where the folder
+    NIfTI, NRRD, PNG, TIFF or DICOM-SEG.  NIfTI takes its geometry from `like` if that is NIfTI, else from `grid`;
+    DICOM-SEG belongs to the series `like`.  labels: the classes, which NRRD and DICOM-SEG name; None: by their values.
+    origin: what made the mask, noted in DICOM-SEG.  Raises SettingsError where the folder
     cannot be written, OutOfMemory where the disk is full, DataError where the format cannot hold the mask.
     """
     ending = suffix(path)
@@ -187,8 +259,27 @@ def write_mask(path: Path, mask: np.ndarray, grid: Grid, like: Path | None) -> N
             raise DataError(f"{path}: {mask.dtype} mask of shape {mask.shape} is no picture; write NIfTI")
         with replacing(path) as stream:
             raster.write_mask(stream, mask, LOSSLESS[ending])
+    elif READERS.get(ending) is nrrd:
+        with replacing(path) as stream:
+            nrrd.write(stream, mask, grid, labels or _by_value(mask))
+    elif READERS.get(ending) is dicom:
+        if like is None or not is_dicom(like):
+            raise SettingsError(f"{path}: a DICOM-SEG belongs to a DICOM series, and {like} is none; write NIfTI")
+        with replacing(path) as stream:
+            write_segmentation.write(stream, mask, labels or _by_value(mask), like, origin)
     else:
-        raise DataError(f"{path}: masks are written as .nii.gz, .nii, .png or .tif")
+        raise DataError(f"{path}: masks are written as .nii.gz, .nii, .nrrd, .dcm, .png or .tif")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether `path` stands for a DICOM series."""
+    return path.is_dir() or (path.is_file() and _reader(path) is dicom)
+
+
+def _by_value(mask: np.ndarray) -> LabelSet:
+    """The classes of a mask of which no more than its values is known."""
+    values = (0, *(int(value) for value in np.unique(mask) if value))
+    return LabelSet(names=("background", *(f"class {value}" for value in values[1:])), values=values)
 
 
 def write_volume(path: Path, array: np.ndarray, grid: Grid, like: Path | None) -> None:

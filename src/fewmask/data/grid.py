@@ -161,6 +161,18 @@ def orientation(grid: Grid, slices: bool) -> Orientation:
     return Orientation(axes=tuple(axes), flips=tuple(bool(flip) for flip in flips))
 
 
+def turned_onto(grid: Grid, target: Grid) -> Orientation | None:
+    """The reordering of axes after which an array on `grid` lies on `target`; None where no reordering does that."""
+    if grid.affine is None or target.affine is None or sorted(grid.shape) != sorted(target.shape):
+        return None
+    steps = np.linalg.inv(grid.affine[:3, :3]) @ target.affine[:3, :3]
+    axes = tuple(int(axis) for axis in np.abs(steps).argmax(axis=0))
+    if sorted(axes) != [0, 1, 2]:
+        return None
+    turn = Orientation(axes=axes, flips=tuple(bool(steps[axis, place] < 0) for place, axis in enumerate(axes)))
+    return None if difference(turn.apply_grid(grid), target) else turn
+
+
 def _stacking_axis(grid: Grid, axes: list[int]) -> int | None:
     """The place in `axes` of the through-plane axis; None where no axis stands out."""
     single = [place for place, axis in enumerate(axes) if grid.shape[axis] == 1]

@@ -19,6 +19,9 @@ from fewmask.errors import DataError
 UA_MT_NAME = "mri_norm2.h5"
 """UA-MT stores its volumes as (x, y, z) under this file name; everything else is (z, y, x)."""
 
+FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+"""What h5py raises while a damaged file is walked through."""
+
 
 def read_header(path: Path) -> Header:
     """The shape of `image`; neither its values nor `label` are touched."""
@@ -55,8 +58,13 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except OSError:
         raise DataError(f"{path}: not an HDF5 file, or cut short; copy it again") from None
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except DataError:
+        raise
+    except FAULTS as error:
+        raise DataError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); copy it again") from None
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def _write_label(
 ) -> None:
     if case.label is None:
         raise DataError(f"{case.id}: the split wants its mask, but the catalogue has none; split again")
-    raw, mask_grid = formats.read_mask(case.label)
+    raw, mask_grid = formats.read_mask(case.label, case.images[0])
     if mask_grid.shape != grid.shape:
         raise DataError(
             f"{case.id}: mask {mask_grid.shape} and image {grid.shape} differ ({case.label}); resample the mask first"
@@ -154,10 +154,10 @@ def _sources(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
     found = []
     for path in paths:
         try:
-            status = path.stat()
+            size, modified_ns = formats.state(path)
         except OSError as error:
             raise DataError(f"{path}: {(error.strerror or 'not readable').lower()}; scan the data again") from None
-        found.append({"path": str(path.absolute()), "bytes": status.st_size, "modified_ns": status.st_mtime_ns})
+        found.append({"path": str(path.absolute()), "bytes": size, "modified_ns": modified_ns})
     return found
 
 

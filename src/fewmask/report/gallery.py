@@ -118,7 +118,7 @@ def common_framing(records: Sequence[Record], choice: Choice) -> Framing | None:
     for paths in ([_reference_path(case, choice.role)], [prediction_path(record, case.id) for record in records]):
         for path in filter(None, paths):
             with suppress(DataError, OSError):  # a file that is broken is named under its own record
-                focus |= _mask(path, first.catalogue.labels, grid) > 0
+                focus |= _mask(path, case.images[0], first.catalogue.labels, grid) > 0
         if focus.any():
             break
     return Framing(stack=is_stack(first, grid), focus=focus)
@@ -167,7 +167,7 @@ def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) 
     masks = []
     predicted = None if choice.role == "labelled" else prediction_path(record, case.id)
     for path in (predicted, _reference_path(case, choice.role)):
-        masks.append(None if path is None else turn.apply(_mask(path, record.catalogue.labels, grid)))
+        masks.append(None if path is None else turn.apply(_mask(path, case.images[0], record.catalogue.labels, grid)))
     oriented = turn.apply_grid(grid)
     prediction, reference = masks
     if choice.role == "labelled" and reference is not None:
@@ -185,9 +185,9 @@ def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) 
     )
 
 
-def _mask(path: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
+def _mask(path: Path, image: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
     """(D, H, W) class indices of a mask file; what is to be ignored counts as background, so it is not drawn."""
-    mask = formats.encode_mask(formats.read_mask(path)[0], labels, str(path))
+    mask = formats.encode_mask(formats.read_mask(path, image)[0], labels, str(path))
     if mask.shape != grid.shape:
         raise DataError(f"{path}: mask {mask.shape} and image {grid.shape} differ in shape; predict again")
     return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)

@@ -1,7 +1,7 @@
 """Masks told from images by their values."""
 
+from fewmask.data.folders import files_below
 from fewmask.data.layouts.content import mask_folder
-from fewmask.data.layouts.found import files_below
 
 
 def test_the_folder_with_few_values(files) -> None:

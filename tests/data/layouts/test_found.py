@@ -1,10 +1,10 @@
-"""Naming rules and folder walks that layouts share."""
+"""Naming rules that layouts share."""
 
 import unicodedata
 
 import pytest
 
-from fewmask.data.layouts.found import files_below, identifier, in_order, natural, patient_of, some, visible, within
+from fewmask.data.layouts.found import identifier, in_order, natural, patient_of, some
 from fewmask.errors import DataError
 from fewmask.types import Case
 
@@ -42,15 +42,6 @@ def test_cases_in_order(tmp_path) -> None:
     assert [case.id for case in in_order(cases)] == ["a", "b9", "b10"]
     with pytest.raises(DataError, match="would both be case 'a'"):
         in_order([*cases, cases[-1]])
-
-
-def test_walks_leave_out_hidden_files_and_loops(files) -> None:
-    for name in ("b/2", "b/1", "a", ".hidden", ".git/x", "__MACOSX/y"):
-        files.text(name, "")
-    (files.root / "b" / "loop").symlink_to(files.root, target_is_directory=True)
-    assert [within(path, files.root) for path in files_below(files.root)] == ["a", "b/1", "b/2"]
-    assert [path.name for path in visible(files.root)] == ["a", "b"]
-    assert visible(files.root / "gone") == []
 
 
 def test_some_names() -> None:

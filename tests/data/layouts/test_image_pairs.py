@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+import nrrd
+import numpy as np
 import pytest
 
 from fewmask.data.layouts import find_cases
@@ -244,3 +246,10 @@ def test_names_that_macos_decomposed_find_their_mask(files) -> None:
     found = read(files)
     assert [case.id for case in found.cases if case.label] == ["Zoë_Müller"]
     assert unicodedata.is_normalized("NFC", found.cases[-1].id)
+
+
+def test_segmentations_of_slicer_lie_beside_their_images(files) -> None:
+    values = np.zeros((5, 7, 3), np.uint8)
+    for name in ("a.nrrd", "a.seg.nrrd", "b.nrrd"):
+        nrrd.write(str(files.path(f"scans/{name}")), values)
+    assert labelled(read(files)) == {"a": "scans/a.seg.nrrd", "b": None}

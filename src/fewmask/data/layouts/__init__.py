@@ -6,8 +6,9 @@ from pathlib import Path
 from types import ModuleType
 
 from fewmask.config import nearest
-from fewmask.data.layouts import decathlon, image_pairs, nnunet, ssl4mis, table, uamt
-from fewmask.data.layouts.found import Found, visible
+from fewmask.data.folders import visible
+from fewmask.data.layouts import decathlon, dicom_tree, image_pairs, nnunet, ssl4mis, table, uamt
+from fewmask.data.layouts.found import Found
 from fewmask.data.layouts.naming import Kind, folder_word
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import written_here
@@ -18,6 +19,7 @@ LAYOUTS: dict[str, ModuleType] = {
     "nnunet": nnunet,
     "ssl4mis": ssl4mis,
     "uamt": uamt,
+    "dicom": dicom_tree,
     "image_pairs": image_pairs,
 }
 """Name -> module; the first that recognises a folder reads it."""
@@ -48,7 +50,8 @@ def find_cases(folder: Path, layout: str | None = None) -> tuple[str, Path, Foun
         if len(entries) > 1 or not entries[0].is_dir():
             break
         start = entries[0]
-    wanted = f"layout '{layout}'" if layout else "image files (.nii, .nii.gz, .png, .jpg, .tif, .bmp, .h5)"
+    kinds = ".nii, .nii.gz, .nrrd, .mha, .dcm, .png, .jpg, .tif, .bmp, .h5"
+    wanted = f"layout '{layout}'" if layout else f"image files ({kinds})"
     raise DataError(f"{folder}: no {wanted} found; see docs/how-to/own-data.md for what a folder may look like")
 
 

@@ -75,7 +75,7 @@ def _case(values: dict[str, str], where: str, folder: Path) -> Case:
     if not images:
         raise DataError(f"{where}: no images; write the path of the image file")
     for image in images:
-        if not image.is_file():
+        if not image.exists():
             raise DataError(f"{where}: {image} is not there; correct the path")
     name = unicodedata.normalize("NFC", values.get("case") or identifier(stem(images[0])))
     if name != identifier(name):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from fewmask.errors import DataError
-from fewmask.runs import written_here
 from fewmask.types import Case
 
 ONE_PATIENT = "all images seem to be of one patient"
@@ -31,7 +29,8 @@ class Found:
 
     `names` maps class name -> raw value where the layout says so, else None; `ignore` the raw value that is neither
     trained on nor scored; `channels` the names of the channels, or None; `lists` the layout's own roles (train, val,
-    test, labelled, unlabelled) in their order; `findings` what the user should know.
+    test, labelled, unlabelled) in their order; `findings` what the user should know; `series` a row of series.csv
+    for each DICOM series; `identities` maps patient codes to identifiers, which are written only if the user asks.
     """
 
     cases: tuple[Case, ...]
@@ -41,6 +40,8 @@ class Found:
     channels: tuple[str, ...] | None = None
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    series: tuple[Mapping[str, str], ...] = ()
+    identities: Mapping[str, str] = field(default_factory=dict)
 
 
 def patient_of(name: str) -> str:
@@ -69,33 +70,6 @@ def in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
         if first.id == second.id:
             raise DataError(f"{first.images[0]} and {second.images[0]} would both be case '{first.id}'; rename one")
     return tuple(ordered)
-
-
-def visible(folder: Path) -> list[Path]:
-    """The entries of `folder` by name, without hidden files and the leavings of archives; [] if it is not there."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-
-
-def files_below(folder: Path, left_out: list[Path] | None = None) -> Iterator[Path]:
-    """All visible files at any depth, sorted within each folder; links to folders are followed once.
-
-    left_out: takes the folders below that fewmask wrote itself, whose files are not given; None: they are as others.
-    """
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        if left_out is not None:
-            own = [name for name in folders if written_here(Path(root) / name)]
-            left_out += [Path(root) / name for name in own]
-            folders[:] = [name for name in folders if name not in own]
-        yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
 
 
 def within(path: Path, folder: Path) -> str:

@@ -12,15 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fewmask.data.folders import files_below
 from fewmask.data.formats import is_image_file, stem, suffix
 from fewmask.data.layouts.content import mask_folder
-from fewmask.data.layouts.found import ONE_PATIENT, PATIENT, Found, files_below, identifier, in_order, some, within
+from fewmask.data.layouts.found import ONE_PATIENT, PATIENT, Found, identifier, in_order, some, within
 from fewmask.data.layouts.naming import Kind, folder_word, is_role, role_of, stem_word
 from fewmask.errors import DataError
 from fewmask.types import Case
 
-VOLUMES = (".nii", ".nii.gz")
-ALSO_HANDLED = (".h5", ".hdf5")
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+SEGMENTATION = ".seg.nrrd"
+"""3D Slicer's ending: a mask, whatever it is called."""
+ALSO_HANDLED = (".h5", ".hdf5", ".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,8 @@ def _place(path: Path, folder: Path) -> Place:
             rest = name
         key += [rest.lower()] if rest else []
         role = role or (role_of(rest) if rest not in group else None)
-    kind = Kind.MASK if Kind.MASK in kinds else Kind.IMAGE if kinds else Kind.UNKNOWN
+    masked = Kind.MASK in kinds or suffix(path) == SEGMENTATION
+    kind = Kind.MASK if masked else Kind.IMAGE if kinds else Kind.UNKNOWN
     return Place(path=path, stem=stem(path), kind=kind, key=tuple(key), group=tuple(group), above=above, role=role)
 
 

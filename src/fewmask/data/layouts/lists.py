@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fewmask.data.layouts.found import visible
+from fewmask.data.folders import visible
 from fewmask.errors import DataError
 
 ROLES = {

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fewmask.data.folders import visible
 from fewmask.data.formats import is_image_file, stem
 from fewmask.data.layouts.dataset_json import channel_names, class_names, read_dataset_json
-from fewmask.data.layouts.found import Found, identifier, in_order, patient_of, some, visible
+from fewmask.data.layouts.found import Found, identifier, in_order, patient_of, some
 from fewmask.errors import DataError
 from fewmask.types import Case
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from fewmask.data.layouts.found import Found, identifier, in_order, visible
+from fewmask.data.folders import visible
+from fewmask.data.layouts.found import Found, identifier, in_order
 from fewmask.data.layouts.h5_cases import h5_case
 from fewmask.data.layouts.lists import read_lists
 

@@ -1,0 +1,42 @@
+"""Scan with a repaired copy, official downloads and nnU-Net's format, as one call each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fewmask import intake
+from fewmask.data.casetable import read_catalogue
+from fewmask.errors import DataError
+
+
+@pytest.fixture
+def blurred(tmp_path: Path) -> Path:
+    """Two cases whose masks hold fractions."""
+    for name in "ab":
+        for folder in ("images", "masks"):
+            (tmp_path / "in" / folder).mkdir(parents=True, exist_ok=True)
+            values = np.random.default_rng(ord(name)).random((8, 8, 4)).astype(np.float32)
+            affine = np.diag([1, 1, 4, 1])
+            nib.save(nib.Nifti1Image(values, affine), tmp_path / "in" / folder / f"{name}.nii.gz")
+    return tmp_path / "in"
+
+
+def test_the_catalogue_is_that_of_the_copy(blurred: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not whole numbers"):
+        intake.scan(blurred, quiet=True)
+    catalogue = intake.scan(blurred, tmp_path / "catalogue", fix=tmp_path / "copy", quiet=True)
+    assert catalogue.labels.values == (0, 1)
+    assert all(case.images[0].is_relative_to(tmp_path / "copy") for case in catalogue.cases)
+    assert read_catalogue(tmp_path / "catalogue").labels == catalogue.labels
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {
+        "images", "masks", "cases.csv", "dataset.yaml", "findings.csv", "scan.html",
+    }  # fmt: skip
+
+
+def test_no_run_to_export(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no run in it \(no split.json\)"):
+        intake.export_nnunet(tmp_path, tmp_path / "Dataset501_X")
