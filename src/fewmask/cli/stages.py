@@ -60,7 +60,10 @@ def convert(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """A published data set as it is downloaded, with its split and checked counts; or a run for nnU-Net."""
+    """Read a published download, or write a run for nnU-Net.
+
+    A download is read as it comes, with its split, and its counts are checked.
+    """
     from fewmask import intake
     from fewmask.listing import catalogue_json, catalogue_text, exported_json, exported_text
 
