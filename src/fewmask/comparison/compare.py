@@ -93,7 +93,7 @@ def compare(plan: Plan, out: Path) -> Comparison:
     with folder.locked():
         _check_request(plan.order, out)
         catalogue = _catalogue(plan.order, out)
-        splits = _splits(plan.order, grid, catalogue)
+        splits = _splits(plan.order, grid, catalogue, out)
         _write(plan.order, out, catalogue, splits)
         try:
             failed = _run(plan, grid, out)
@@ -146,14 +146,15 @@ def _catalogue(order: Order, out: Path) -> Catalogue:
     return catalogue
 
 
-def _splits(order: Order, grid: Grid, catalogue: Catalogue) -> dict[Budget, Split]:
+def _splits(order: Order, grid: Grid, catalogue: Catalogue, out: Path) -> dict[Budget, Split]:
     """The roles of each budget.  Raises DataError where budgets would be scored on different cases, or on none."""
     splits: dict[Budget, Split] = {}
+    again = is_catalogue(out / "catalogue")
     for budget in grid.budgets:
         asked = {"exemplar": budget.name} if budget.exemplar else {"labelled": budget.name}
         splits[budget], reasons = split_for(replace(order, **asked), catalogue)
         for reason in reasons:
-            say(f"split {budget.name}: {reason}", order.quiet)
+            say(f"split {budget.name}: {reason}", order.quiet or again)
     scored = {budget: _scored(split, catalogue) for budget, split in splits.items()}
     first = grid.budgets[0]
     for budget, (role, cases) in scored.items():

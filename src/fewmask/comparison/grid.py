@@ -50,9 +50,9 @@ class Budget:
     exemplar: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """One run of the grid, in `folder`."""
+    """One run of the grid, in `folder`; two cells are never equal."""
 
     entry: Entry
     budget: Budget
@@ -100,6 +100,8 @@ def make_grid(
     methods: Sequence[str], labelled: Sequence[str], exemplars: Sequence[str], seeds: Sequence[int], out: Path
 ) -> Grid:
     """The grid in `out`/cells.  Raises SettingsError for what is named twice, unknown or missing."""
+    if not methods:
+        raise SettingsError("--methods: name at least one, for example --methods supervised,fixmatch")
     entries = tuple(read_entry(text) for text in _once("--methods", methods))
     budgets = [Budget(name=name, group=name) for name in _once("--labelled", labelled)]
     budgets += [Budget(name=name, group=EXEMPLAR, exemplar=True) for name in _once("--exemplars", exemplars)]
