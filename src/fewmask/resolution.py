@@ -149,14 +149,12 @@ def asked_method(request: Request) -> str | None:
                 f"recipe {recipe.name} names no method; add  all: {{method: {{name: {DEFAULT_METHOD}}}}}"
             )
         named.append(section.get("name"))
-    names = dict.fromkeys(name for name in named if name is not None)
+    names = dict.fromkeys(name for name in named if name not in (None, AUTO))
     if len(names) > 1:
         raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")
-    method = next(iter(names), AUTO)
-    if method == AUTO:
-        return None
+    method = next(iter(names), None)
     known = [*method_names(), AUTO]
-    if method not in known:
+    if method is not None and method not in known:
         raise SettingsError(f"unknown method '{method}'{config.nearest(method, known)}")
     return method
 

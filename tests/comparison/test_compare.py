@@ -126,7 +126,7 @@ def test_processes_give_the_same_numbers_and_a_killed_one_is_told(plan: Plan, tm
 
 
 def test_an_interruption_writes_what_is_there(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(plan, grid, out):
+    def interrupted(plan, grid, out, save):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(comparing, "_run", interrupted)
@@ -177,7 +177,7 @@ def test_no_patients_left_to_score(plan: Plan, tmp_path: Path, roles, message) -
 
 def test_another_comparison_and_a_second_process_are_refused(plan: Plan, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(comparing, "_run", lambda plan, grid, out: {})
+    monkeypatch.setattr(comparing, "_run", lambda plan, grid, out, save: {})
     compare(plan, out)
     with pytest.raises(SettingsError, match="holds another comparison: val was '1' and is now '2'"):
         compare(replace(plan, order=replace(plan.order, val="2")), out)

@@ -206,9 +206,8 @@ def _verdict(entry: Mapping[str, Any], why: str) -> str:
     label = entry["labelled"] if entry["labelled"] == EXEMPLAR else f"{entry['labelled']} labelled"
     if mean is None:
         return f"{label}: {entry['method']} and {entry['against']} share no scored class: no comparison"
-    verb = "gains" if mean >= 0 else "loses"
-    over = "over" if mean >= 0 else "against"
-    told = f"{label}: {entry['method']} {verb} {100 * mean:+.1f} Dice {over} {entry['against']}"
+    apart = f"gains {100 * mean:+.1f} Dice over" if mean >= 0 else f"loses {-100 * mean:.1f} Dice to"
+    told = f"{label}: {entry['method']} {apart} {entry['against']}"
     if difference["low"] is not None:
         told += f" [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
     if p is not None:

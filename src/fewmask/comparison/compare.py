@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,19 +17,18 @@ from fewmask.comparison import curve
 from fewmask.comparison.analysis import analyse
 from fewmask.comparison.board import Board, board
 from fewmask.comparison.cluster import Cluster
-from fewmask.comparison.grid import Budget, Cell, Grid, make_grid, slug
+from fewmask.comparison.grid import Cell, Grid, make_grid
 from fewmask.comparison.page import write_page
+from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
 from fewmask.comparison.scores import Scores, read_scores, write_table
 from fewmask.comparison.workers import Workers
 from fewmask.config import merge, written
-from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue, write_catalogue
-from fewmask.data.splits import write_split
 from fewmask.device import choose_device
-from fewmask.errors import DataError, Interrupted, SettingsError
-from fewmask.order import Order, open_run, prepare_cache, split_for
+from fewmask.errors import Interrupted, SettingsError
+from fewmask.order import Order, open_run
 from fewmask.progress import say
 from fewmask.runs import COMMAND, atomic_write, read_log
-from fewmask.types import Split
+from fewmask.training.machine import choose_threads
 
 REQUEST = "compare.json"
 """What a folder's comparison shares; methods, budgets and seeds may be added to it."""
@@ -87,22 +86,30 @@ def compare(plan: Plan, out: Path) -> Comparison:
         raise SettingsError(f"--curve: needs {curve.LEAST_BUDGETS} budgets; give --labelled at least as many numbers")
     if plan.ray is not None and plan.workers is not None:
         raise SettingsError("--ray and --workers were both given; a cluster decides how many cells run at once")
-    plan = replace(plan, order=_on_one_core(plan.order))
+    asked, plan = plan.order, replace(plan, order=_on_one_core(plan.order))
     _check_settings(plan, grid)
-    folder = open_run(out, plan.order.data)
+    folder = open_run(out, asked.data)
     with folder.locked():
-        _check_request(plan.order, out)
-        catalogue = _catalogue(plan.order, out)
-        splits = _splits(plan.order, grid, catalogue, out)
-        _write(plan.order, out, catalogue, splits)
+        _check_request(asked, out)
+        catalogue = shared_catalogue(asked, out)
+        splits = shared_splits(asked, grid, catalogue, out)
+        request = grid.entries[0].request(asked.request.recipes, asked.request.settings)
+        write_shared(replace(asked, request=request), out, catalogue, splits)
+        atomic_write(out / REQUEST, json.dumps(asked.lasting(), indent=2) + "\n")
+        patients = {
+            budget.name: len({catalogue.by_id[case].patient for case in split.labelled_slices})
+            for budget, split in splits.items()
+        }
+
+        def save(failed: Mapping[Cell, str]) -> Comparison:
+            return _write(grid, out, catalogue.name, patients, failed, with_curve=plan.curve)
+
         try:
-            failed = _run(plan, grid, out)
+            return save(_run(plan, grid, out, save))
         except KeyboardInterrupt:
-            made = _conclude(plan, grid, out, splits, catalogue, {})
-            done = len(grid.cells) - len(made.found["unfinished"])
+            done = len(grid.cells) - len(save({}).found["unfinished"])
             told = f"stopped with {done} of {len(grid.cells)} cells done"
             raise Interrupted(f"{told}; the same command continues") from None
-        return _conclude(plan, grid, out, splits, catalogue, failed)
 
 
 def _on_one_core(order: Order) -> Order:
@@ -122,7 +129,7 @@ def _check_settings(plan: Plan, grid: Grid) -> None:
             resolution.trial(resolution.resolve(request).config)
         except SettingsError as error:
             text = str(error)
-            if "unknown setting 'method." in text and entry.label != text:
+            if "unknown setting 'method." in text:
                 text += f" (method {entry.label}); a setting of one method is written behind it: NAME+key=value"
             raise SettingsError(text) from None
 
@@ -137,71 +144,8 @@ def _check_request(order: Order, out: Path) -> None:
         raise SettingsError(f"{out} holds another comparison: {difference}; repeat its command or choose another --out")
 
 
-def _catalogue(order: Order, out: Path) -> Catalogue:
-    if is_catalogue(out / "catalogue"):
-        return read_catalogue(out / "catalogue")
-    catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
-    for finding in catalogue.findings:
-        say(f"scan: {finding}", order.quiet)
-    return catalogue
-
-
-def _splits(order: Order, grid: Grid, catalogue: Catalogue, out: Path) -> dict[Budget, Split]:
-    """The roles of each budget.  Raises DataError where budgets would be scored on different cases, or on none."""
-    splits: dict[Budget, Split] = {}
-    again = is_catalogue(out / "catalogue")
-    for budget in grid.budgets:
-        asked = {"exemplar": budget.name} if budget.exemplar else {"labelled": budget.name}
-        splits[budget], reasons = split_for(replace(order, **asked), catalogue)
-        for reason in reasons:
-            say(f"split {budget.name}: {reason}", order.quiet or again)
-    scored = {budget: _scored(split, catalogue) for budget, split in splits.items()}
-    first = grid.budgets[0]
-    for budget, (role, cases) in scored.items():
-        if not cases:
-            raise DataError(
-                f"{catalogue.name}: with {budget.name} labelled no test or val case with a mask is left to score; "
-                "add --test N or --val N, and fewer --labelled if there are not enough masks"
-            )
-        if (role, cases) != scored[first]:
-            raise DataError(
-                f"{catalogue.name}: {first.name} and {budget.name} labelled would be scored on different cases "
-                f"({len(scored[first][1])} of {scored[first][0]}, {len(cases)} of {role}); add --test N, and --val N"
-            )
-    if len({split.val for split in splits.values()}) > 1:
-        say("compare: val differs between budgets, so checkpoints are not chosen alike; --val N sets it", order.quiet)
-    return splits
-
-
-def _scored(split: Split, catalogue: Catalogue) -> tuple[str, tuple[str, ...]]:
-    """The role that is reported, and its cases with a mask."""
-    for role in ("test", "val"):
-        cases = tuple(case for case in split.cases(role) if catalogue.by_id[case].label is not None)
-        if cases:
-            return role, cases
-    return "test", ()
-
-
-def _split_path(out: Path, budget: Budget) -> Path:
-    return out / "splits" / f"{slug(budget.name)}.json"
-
-
-def _write(order: Order, out: Path, catalogue: Catalogue, splits: Mapping[Budget, Split]) -> None:
-    """What all cells read: catalogue, splits, and the cache of the first budget, which serves most of the others."""
-    if not is_catalogue(out / "catalogue"):
-        write_catalogue(catalogue, out / "catalogue", absolute=True)
-    for budget, split in splits.items():
-        write_split(split, _split_path(out, budget))
-    atomic_write(out / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
-    first = next(iter(splits))
-    cache = order.cache or out / "cache"
-    common = {"labelled": None, "val": None, "test": None, "exemplar": None, "layout": None}
-    prepared = replace(order, **common, data=out / "catalogue", split=_split_path(out, first), cache=cache, quiet=True)
-    prepare_cache(prepared)
-
-
-def _run(plan: Plan, grid: Grid, out: Path) -> dict[Cell, str]:
-    """Work off the cells that are not finished; cell -> why it failed."""
+def _run(plan: Plan, grid: Grid, out: Path, save: Callable[[Mapping[Cell, str]], Comparison]) -> dict[Cell, str]:
+    """Work off the cells that are not finished, and `save` whenever one ends; cell -> why it failed."""
     left = [cell for cell in grid.cells if cell.record() is None]
     if not left:
         return {}
@@ -215,6 +159,8 @@ def _run(plan: Plan, grid: Grid, out: Path) -> dict[Cell, str]:
                 done, _ = wait(running, timeout=REDRAW, return_when=FIRST_COMPLETED)
                 for future in done:
                     _report(running.pop(future), future, shown)
+                if done and running:
+                    save(shown.failed)
                 shown.refresh()
         finished = True
     finally:
@@ -237,14 +183,15 @@ def reason(status: int, log: Path) -> str:
         name = signal.Signals(-status).name
         lacking = ": killed from outside, or memory was full; try fewer --workers" if name == "SIGKILL" else ""
         return f"ended by {name}{lacking}"
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
     said = lines[-1].removeprefix("fewmask: ") if lines else "it said nothing"
     return f"{said} (exit {status}, {log})"
 
 
 def _pool(plan: Plan, cells: int) -> Pool:
     device = choose_device(plan.order.device)
-    threads = int(plan.order.request.settings.get("train", {}).get("threads") or 1)
+    threads = choose_threads(plan.order.request.settings.get("train", {}).get("threads", 0))
     if plan.ray is not None:
         return Cluster(plan.ray, cpus=threads, gpus=int(device.type == "cuda"))
     if device.type == "cpu":
@@ -252,7 +199,8 @@ def _pool(plan: Plan, cells: int) -> Pool:
         return Workers(["cpu"] * min(cells, plan.workers or max(1, cores // threads)))
     import torch
 
-    each = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device.index is None else [str(device)]
+    one = ":" in plan.order.device
+    each = [str(device)] if one else [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     count = plan.workers or len(each)
     return Workers([each[worker % len(each)] for worker in range(min(cells, count))])
 
@@ -262,38 +210,44 @@ def _order(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     shared, budget, entry = plan.order.request, cell.budget, cell.entry
     settings = merge([("", shared.settings), ("", {"train": {"seed": cell.seed}})])[0]
     request = entry.request(shared.recipes, settings)
-    cache = plan.order.cache or out / "cache"
+    cache = (plan.order.cache or out / "cache").resolve()
+    recipes = [str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name for name in request.recipes]
     run = {
         "data": str(out / "catalogue"),
         "out": str(cell.folder),
         "method": request.method,
-        "split": str(_split_path(out, budget)),
-        "recipes": list(request.recipes),
+        "split": str(split_path(out, budget)),
+        "recipes": recipes,
         "settings": request.settings,
         "cache": str(cache),
     }
     words = ["fewmask", "run", run["data"], "--split", run["split"], "--cache", run["cache"], "--out", run["out"]]
     words += ["--method", request.method] if request.method else []
-    words += [word for recipe in request.recipes for word in ("--recipe", recipe)]
+    words += [word for recipe in recipes for word in ("--recipe", recipe)]
     words += [f"{key}={written(value)}" for key, value in resolution.flat(request.settings).items()]
     return {"run": run, "command": words}
 
 
-def _conclude(
-    plan: Plan, grid: Grid, out: Path, splits: Mapping[Budget, Split], catalogue: Catalogue, failed: Mapping[Cell, str]
+def _write(
+    grid: Grid,
+    out: Path,
+    name: str,
+    patients: Mapping[str, int],
+    failed: Mapping[Cell, str],
+    *,
+    with_curve: bool,
 ) -> Comparison:
-    """Write what the finished cells say; without any, only comparison.json with what failed."""
-    labelled = {
-        budget.name: len({catalogue.by_id[case].patient for case in split.labelled_slices})
-        for budget, split in splits.items()
-    }
-    scores = read_scores(grid, labelled)
+    """Write what the finished cells say; without any, only comparison.json with what failed.
+
+    patients: labelled ones of each budget.
+    """
+    scores = read_scores(grid, patients)
     told = {cell.title: why for cell, why in failed.items()}
     unfinished = [cell.title for cell in grid.cells if cell.record() is None and cell not in failed]
-    found: dict[str, Any] = {"name": catalogue.name, "seeds": list(grid.seeds), "failed": told}
+    found: dict[str, Any] = {"name": name, "seeds": list(grid.seeds), "failed": told}
     found |= {"unfinished": unfinished, **_provenance(scores)}
     if scores is not None:
-        found |= analyse(scores, with_curve=plan.curve)
+        found |= analyse(scores, with_curve=with_curve)
         write_table(scores.results, out / "comparison.csv")
         write_page(found, out / "comparison.html")
     content = json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False)
