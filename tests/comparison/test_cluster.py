@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +19,13 @@ def free_port() -> int:
         return held.getsockname()[1]
 
 
+@pytest.fixture
+def with_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Ray were installed: only its addresses are looked at."""
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
+
+
+@pytest.mark.usefixtures("with_ray")
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_nobody_listens(scheme: str) -> None:
     began = time.monotonic()
@@ -28,6 +34,7 @@ def test_nobody_listens(scheme: str) -> None:
     assert time.monotonic() - began < 2 * cluster.ANSWERS_WITHIN
 
 
+@pytest.mark.usefixtures("with_ray")
 @pytest.mark.parametrize("address", ["", "somewhere", "http://here:80/x", "here:port", "ray://here"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(SettingsError, match="give local, auto, HOST:PORT or ray://HOST:PORT"):
@@ -46,7 +53,7 @@ def test_someone_who_listens_but_is_no_cluster_is_given_up(monkeypatch: pytest.M
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'fewmask\[ray\]'"):
         Cluster("local", cpus=1, gpus=0)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,12 @@ class Cluster:
 
         Raises SettingsError, within seconds, where nothing answers.
         """
-        try:
-            import ray
-        except ImportError:
-            raise SettingsError("--ray needs: pip install 'fewmask[ray]'") from None
+        check_address(address)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its new behaviour, without the warning
         if address != LOCAL:
-            check_address(address)
             _probe(address)
+        import ray  # an extra, and a second to import
+
         self._ray = ray
         ray.init(
             address=address,
@@ -70,8 +69,10 @@ class Cluster:
 
 
 def check_address(address: str) -> None:
-    """Raise SettingsError where `address` is none, or nobody listens there."""
-    if address == "auto":
+    """Raise SettingsError where Ray is missing, `address` is none, or nobody listens there."""
+    if find_spec("ray") is None:
+        raise SettingsError("--ray needs: pip install 'fewmask[ray]'")
+    if address in (LOCAL, "auto"):
         return
     found = re.fullmatch(r"(?:ray://)?(\[[\da-fA-F:]+\]|[^:/\s]+):(\d{1,5})", address)
     if found is None:

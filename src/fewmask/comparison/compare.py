@@ -16,7 +16,7 @@ from fewmask import resolution
 from fewmask.comparison import curve
 from fewmask.comparison.analysis import analyse
 from fewmask.comparison.board import Board, board
-from fewmask.comparison.cluster import Cluster
+from fewmask.comparison.cluster import Cluster, check_address
 from fewmask.comparison.grid import Cell, Grid, make_grid
 from fewmask.comparison.page import write_page
 from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
@@ -86,6 +86,8 @@ def compare(plan: Plan, out: Path) -> Comparison:
         raise SettingsError(f"--curve: needs {curve.LEAST_BUDGETS} budgets; give --labelled at least as many numbers")
     if plan.ray is not None and plan.workers is not None:
         raise SettingsError("--ray and --workers were both given; a cluster decides how many cells run at once")
+    if plan.ray is not None:
+        check_address(plan.ray)
     asked, plan = plan.order, replace(plan, order=_on_one_core(plan.order))
     _check_settings(plan, grid)
     folder = open_run(out, asked.data)

@@ -95,7 +95,4 @@ def sentence(method: str, found: dict[str, Any]) -> str:
             f"fitted to {budgets}."
         )
     exact = " exactly, so that nothing tells how well the curve fits" if len(found["patients"]) == LEAST_BUDGETS else ""
-    return (
-        f"{method}: {target} labelled patients instead of {most:g} would bring {told}; fitted to {budgets}{exact}. "
-        "The interval knows chance, not whether the curve goes on as it began."
-    )
+    return f"{method}: {target} labelled patients instead of {most:g} would bring {told}; fitted to {budgets}{exact}."

@@ -70,8 +70,16 @@ def _cautions(found: Mapping[str, Any]) -> list[str]:
 def _verdicts(found: Mapping[str, Any]) -> list[Content]:
     if not found["verdicts"]:
         return [element("p", "Nothing to compare yet: two methods with finished cells of one budget are needed.")]
-    told = [*found["verdicts"], *(entry["verdict"] for entry in found.get("curves", ()))]
-    return [element("ul", [element("li", text) for text in told]), element("p", HOW, class_="note")]
+    content: list[Content] = []
+    for budget in found["budgets"]:
+        told = [entry["verdict"] for entry in found["comparisons"] if entry["labelled"] == budget["labelled"]]
+        if told:
+            content += [element("h3", f"{budget['labelled']} labelled"), _listed(told)]
+    return [*content, element("p", HOW, class_="note")]
+
+
+def _listed(sentences: Sequence[str]) -> Content:
+    return element("ul", [element("li", text) for text in sentences])
 
 
 def _scores(found: Mapping[str, Any], colours: Mapping[str, str], methods: Sequence[str]) -> list[Content]:
@@ -109,8 +117,12 @@ def _curves(found: Mapping[str, Any]) -> list[Content]:
         ]
         for entry in found["curves"]
     ]
-    told = "Dice(n) = ceiling - drop · n^-power, of least squares; its interval is that of the fits to each resample."
-    return [table(head, rows), element("p", told, class_="note")]
+    told = (
+        "Dice(n) = ceiling - drop · n^-power, of least squares; its interval is that of the fits to each resample. It "
+        "knows chance, not whether the curve goes on as it began."
+    )
+    sentences = [entry["verdict"] for entry in found["curves"]]
+    return [_listed(sentences), table(head, rows), element("p", told, class_="note")]
 
 
 def _boxes(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content]:
