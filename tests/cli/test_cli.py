@@ -62,6 +62,7 @@ def test_help_of_each(fewmask, command: str) -> None:
         ("config", "--json"),
         ("doctor", "--json --devices"),
         ("demo", "--out"),
+        ("compare", "--methods --labelled --exemplars --seeds --val --test --out --workers --ray --curve --json"),
     ],
 )
 def test_options(fewmask, command: str, options: str) -> None:
