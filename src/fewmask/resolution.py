@@ -130,8 +130,7 @@ def _with_method_section(source: str, settings: Mapping[str, Any]) -> Mapping[st
         raise SettingsError(f"{source}: recipes={settings['recipes']} is no setting; use --recipe, once for each")
     method = settings.get("method", {})
     if isinstance(method, str):
-        method = {"name": method}
-        settings = {**settings, "method": method}
+        return {**settings, "method": {"name": method}}
     if not isinstance(method, Mapping) or not isinstance(method.get("name", ""), str):
         told = method.get("name") if isinstance(method, Mapping) else method
         raise SettingsError(f"{source}: method={told!r} is no name{config.nearest(str(told), method_names())}")

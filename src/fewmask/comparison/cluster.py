@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fewmask.comparison.workers import run_cell
+from fewmask.comparison.workers import GRACE, run_cell
 from fewmask.errors import SettingsError
 
 ANSWERS_WITHIN = 5.0
@@ -64,7 +64,7 @@ class Cluster:
         if abandon:
             for task in self._tasks:
                 self._ray.cancel(task)
-            self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=JOINS_WITHIN)
+            self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=GRACE)
         self._ray.shutdown()
 
 
