@@ -22,11 +22,12 @@ COMMANDS = [
     "predict",
     "evaluate",
     "audit",
+    "compare",
     "report",
     "methods",
     "config",
     "doctor",
-]  # of cli.md, without those that later parts bring
+]  # of cli.md
 
 
 def test_the_commands_of_this_version(fewmask) -> None:
