@@ -79,3 +79,13 @@ def test_the_next_command_can_be_pasted() -> None:
     run = Run(Path("ü 1"))
     outcome = Outcome(run=run, predictions=(), summaries={}, report=run.report)
     assert "fewmask predict 'ü 1' IMAGES --out DIR" in listing.outcome_text(outcome)
+
+
+def test_a_comparison_in_words() -> None:
+    row = {"method": "bcp", "labelled": "3", "repeats": [{}, {}], "first": 0.5, "minutes": 12.0}
+    row["dice"] = {"mean": 0.8, "low": 0.7, "high": 0.9}
+    found = {"scores": [row, {**row, "first": None, "minutes": None}], "verdicts": ["v"], "failed": {"cell": "why"}}
+    lines = listing.comparison_text({**found, "curves": [{"verdict": "c"}]}, Path("x/comparison.html")).splitlines()
+    assert lines[1].split() == ["bcp", "3", "2", "0.800", "[0.700,", "0.900]", "50", "%", "12.0"]
+    assert lines[2].split()[-2:] == ["-", "-"]
+    assert lines[3:] == ["", "v", "c", "", "failed: cell: why", "", "page x/comparison.html"]

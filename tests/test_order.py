@@ -143,8 +143,22 @@ def test_without_unlabelled_images_the_default_is_supervised(
     assert not ready.split.unlabelled
     assert ready.config.method["name"] == "supervised"
     assert "plan: method.name=supervised  (no image is unlabelled)" in capsys.readouterr().err
-    slice_ = replace(plain, exemplar=f"{ready.catalogue.cases[0].id}:1", quiet=True)
-    assert make_ready(slice_, open_run(tmp_path / "one")).config.method["name"] == "fixmatch"
+    slice_ = replace(plain, exemplar=f"{ready.catalogue.cases[0].id}:1")
+    make_ready(slice_, open_run(tmp_path / "one"))
+    assert "no image is unlabelled" not in capsys.readouterr().err  # the other slices are
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_the_data_choose_the_method(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked) -> None:
+    order = replace(order, request=replace(order.request, method=asked), quiet=False)
+    assert make_ready(order, open_run(tmp_path / "two")).config.method["name"] == "fixmatch"
+    assert "plan: method.name=fixmatch  (better than supervised in each of 3 seeds on ACDC" in capsys.readouterr().err
+    alone = replace(order, labelled="1")
+    assert make_ready(alone, open_run(tmp_path / "one")).config.method["name"] == "supervised"
+    assert "nothing is known to be better in 2-D with 1 labelled patient" in capsys.readouterr().err
+    settings = {**order.request.settings, "method": {"cutmix": 0}}
+    with pytest.raises(SettingsError, match=r"'method\.cutmix'.* \(method supervised, chosen by the data: nothing is"):
+        make_ready(replace(alone, request=Request(method=asked, settings=settings)), open_run(tmp_path / "other"))
 
 
 def test_a_method_that_wants_unlabelled_images_is_refused_without_any(order: Order, phantoms: Path, tmp_path: Path):

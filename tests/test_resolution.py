@@ -55,6 +55,9 @@ def test_fixed_are_the_users_and_the_data_recipes_choices(mine: str) -> None:
 def test_the_method_comes_from_the_option_the_recipe_or_the_default() -> None:
     assert resolve(Request()).config.method["name"] == "fixmatch"
     assert resolve(Request(recipes=("supervised",))).config.method["name"] == "supervised"
+    for automatic in (Request(method="auto"), Request(settings={"method": "auto"})):
+        assert resolution.asked_method(automatic) is None
+        assert resolve(automatic).config.method["name"] == resolution.DEFAULT_METHOD
     assert resolve(Request(method="mean_teacher")).config.method["name"] == "mean_teacher"
     assert resolve(Request(method="supervised", recipes=("supervised",))).config.recipes == ("supervised",)
 

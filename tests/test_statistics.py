@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewmask.statistics import bootstrap_interval, class_mean, group_means, holm, paired_wilcoxon
+from fewmask.statistics import (
+    bootstrap_interval,
+    class_mean,
+    draw,
+    group_means,
+    holm,
+    paired_wilcoxon,
+    percentile_interval,
+    repeated_mean,
+    resampled_means,
+)
 
 
 def test_the_mean_is_over_cases_then_classes():
@@ -113,3 +123,57 @@ def test_holm_of_a_known_example():
     assert holm([0.01, None, 0.5]) == pytest.approx([0.02, None, 0.5])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def naive_mean(values: np.ndarray) -> float:
+    """Over cases, then classes, then repeats, in loops."""
+    of_repeats = []
+    for repeat in values:
+        of_classes = [np.mean(column[~np.isnan(column)]) for column in repeat.T if not np.isnan(column).all()]
+        of_repeats.append(np.mean(of_classes))
+    return float(np.mean(of_repeats))
+
+
+def test_resampled_means_are_means_of_the_drawn_rows_and_repeats():
+    chance = np.random.default_rng(0)
+    values = chance.random((3, 6, 2))
+    values[chance.random(values.shape) < 0.1] = np.nan
+    patients = ["a", "a", "b", "c", "c", "d"]
+    draws = draw(4, 3, resamples=50)
+    assert draws.groups.sum(1).tolist() == [4] * 50 and draws.repeats.sum(1).tolist() == [3] * 50
+    found = resampled_means(values, patients, draws)
+    assert repeated_mean(values) == pytest.approx(naive_mean(values))
+    compared = 0
+    for mean, groups, repeats in zip(found, draws.groups, draws.repeats, strict=True):
+        rows = [row for row, patient in enumerate(patients) for _ in range(groups["abcd".index(patient)])]
+        drawn = [values[repeat][rows] for repeat in range(3) for _ in range(repeats[repeat])]
+        if not any(np.isnan(repeat).all(axis=0).any() for repeat in drawn):
+            assert mean == pytest.approx(naive_mean(np.stack(drawn)))
+            compared += 1
+        else:
+            assert np.isnan(mean)
+    assert compared > 20
+
+
+def test_with_one_repeat_the_interval_is_that_over_groups():
+    values = np.random.default_rng(1).random((8, 3))
+    patients = ["a", "a", "b", "c", "d", "e", "f", "f"]
+    interval = bootstrap_interval(values, patients)
+    found = percentile_interval(resampled_means(values[None], patients, draw(6, 1)))
+    assert found == pytest.approx((interval.low, interval.high))
+
+
+def test_repeats_widen_the_interval_where_they_differ():
+    patients = np.random.default_rng(2).normal(0.7, 0.02, (12, 1))
+    alike, apart = np.stack([patients] * 3), np.stack([patients - 0.1, patients, patients + 0.1])
+    widths = []
+    for values in (alike, apart):
+        low, high = percentile_interval(resampled_means(values, range(12), draw(12, 3)))
+        widths.append(high - low)
+    assert widths[1] > 4 * widths[0]
+
+
+def test_nothing_to_average_is_no_mean_and_no_interval():
+    nothing = np.full((2, 3, 1), np.nan)
+    assert repeated_mean(nothing) is None
+    assert percentile_interval(resampled_means(nothing, "abc", draw(3, 2))) is None

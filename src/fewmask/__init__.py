@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewmask.api import evaluate, predict, run, scan, train
+    from fewmask.api import compare, evaluate, predict, run, scan, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "predict", "run", "scan", "train"]
+__all__ = ["__version__", "compare", "evaluate", "predict", "run", "scan", "train"]
 
 
 def __getattr__(name: str) -> Any:

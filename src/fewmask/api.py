@@ -1,4 +1,4 @@
-"""scan, train, predict, evaluate and run: what the commands do, for Python; imported when first used.
+"""scan, train, predict, evaluate, run and compare: what the commands do, for Python; imported when first used.
 
 Errors are those of the command line: SettingsError, DataError, OutOfMemory and Interrupted of fewmask.errors, all
 ValueErrors whose message names the thing, the value and the remedy.
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fewmask import config, job, prediction
+from fewmask.comparison import compare as comparing
+from fewmask.comparison.compare import Comparison
 from fewmask.data.catalogue import Catalogue
 from fewmask.evaluation import evaluate as score
 from fewmask.intake import convert, export_nnunet, scan
@@ -156,6 +158,61 @@ def evaluate(
     """
     reference = reference if isinstance(reference, Catalogue) else Path(reference)
     return score(Path(predictions), reference, Path(out), cases, split, protocol, quiet)
+
+
+def compare(
+    data: StrPath,
+    out: StrPath,
+    *,
+    methods: Sequence[str],
+    labelled: Sequence[str | int] = (),
+    exemplars: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    val: str | int | None = None,
+    test: str | int | None = None,
+    recipes: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | str | Sequence[str] = (),
+    cache: StrPath | None = None,
+    layout: str | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    ray: str | None = None,
+    curve: bool = False,
+    quiet: bool = False,
+) -> Comparison:
+    """Every method with every budget and seed; tables, tests and a page in `out`.
+
+    methods: names, each with settings of its own behind it if wanted (`fixmatch+cutmix=0`).  labelled: budgets, each as
+    in `run`; exemplars: cases or case:slice to learn from alone, as draws of one budget.  workers: cells at once, None:
+    one a core or GPU; ray: a cluster's address in place of them.  curve: also say what more masks would bring.  The
+    same call continues; methods, budgets and seeds may be added.
+    """
+    order = _order(
+        data,
+        method=None,
+        labelled=None,
+        exemplar=None,
+        val=val,
+        test=test,
+        split=None,
+        recipes=recipes,
+        settings=settings,
+        cache=cache,
+        layout=layout,
+        device=device,
+        quiet=quiet,
+    )
+    plan = comparing.Plan(
+        methods=tuple(methods),
+        labelled=tuple(str(amount) for amount in labelled),
+        exemplars=tuple(exemplars),
+        seeds=tuple(seeds),
+        order=order,
+        workers=workers,
+        ray=ray,
+        curve=curve,
+    )
+    return comparing.compare(plan, Path(out))
 
 
 def _order(

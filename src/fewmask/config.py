@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -224,6 +225,13 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise SettingsError(f"setting {key}: '{leaf}' was given a value and a part")
         branch[leaf] = parsed
     return values
+
+
+def written(value: Any) -> str:
+    """A value as one writes it after `key=`; text that would be read as something else is quoted."""
+    if isinstance(value, str) and parse_assignments([f"x={value}"])["x"] == value:
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _number(text: str) -> float | str:

@@ -69,14 +69,15 @@ def run_colour(index: int) -> str:
 
 
 @contextmanager
-def _drawing(width: float = 5.0, height: float = 2.6) -> Iterator[tuple[Figure, Axes]]:
+def drawing(width: float = 5.0, height: float = 2.6) -> Iterator[tuple[Figure, Axes]]:
     """A figure of `width` x `height` inches in the style of the report; no state of pyplot is touched."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot()
 
 
-def _svg(figure: Figure) -> bytes:
+def as_svg(figure: Figure) -> bytes:
+    """The file, without a date or a name in it."""
     buffer = io.BytesIO()
     nothing = {key: None for key in ("Date", "Creator", "Format", "Type")}
     figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
@@ -139,7 +140,7 @@ def _terms(log: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not terms:
         return None
     legend = []
-    with _drawing() as (figure, axes):
+    with drawing() as (figure, axes):
         for (name, (steps, values)), colour in zip(terms.items(), _colours(len(terms)), strict=True):
             if len(values) > 20:
                 axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.25)
@@ -150,7 +151,9 @@ def _terms(log: Sequence[Mapping[str, Any]]) -> Chart | None:
         if top > 0 and all((values >= 0).all() for _, values in terms.values()):
             axes.set_ylim(0, 1.05 * top)  # one spike must not flatten the rest
         axes.set_ylabel("raw term")
-        return Chart(title="Loss terms", svg=_svg(figure), legend=tuple(legend), note="running mean; faint: each line")
+        return Chart(
+            title="Loss terms", svg=as_svg(figure), legend=tuple(legend), note="running mean; faint: each line"
+        )
 
 
 def _validation(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart | None:
@@ -158,7 +161,7 @@ def _validation(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart
     if not mean:
         return None
     legend = [("mean", INK)]
-    with _drawing() as (figure, axes):
+    with drawing() as (figure, axes):
         for index, name in enumerate(names):
             if name in classes and index > 0:
                 _line(axes, classes[name], class_colour(index), linewidth=1.2)
@@ -169,7 +172,7 @@ def _validation(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart
         axes.plot(steps[best], values[best], marker="o", markersize=6, color=INK, markerfacecolor="white")
         _dice_axis(axes)
         note = f"ring: best, {values[best]:.3f} at step {int(steps[best]):,}"
-        return Chart(title="Dice on val", svg=_svg(figure), legend=tuple(legend), note=note)
+        return Chart(title="Dice on val", svg=as_svg(figure), legend=tuple(legend), note=note)
 
 
 def _pseudo_labels(log: Sequence[Mapping[str, Any]]) -> Chart | None:
@@ -178,7 +181,7 @@ def _pseudo_labels(log: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not variants:
         return None
     legend = []
-    with _drawing() as (figure, axes):
+    with drawing() as (figure, axes):
         if mean:
             _line(axes, mean["dice"], FAINT, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
             legend.append(("model", FAINT))
@@ -187,7 +190,7 @@ def _pseudo_labels(log: Sequence[Mapping[str, Any]]) -> Chart | None:
             legend.append((f"pseudo-labels, {name}", colour))
         _dice_axis(axes)
         note = "what the unlabelled images would be taught, measured on val"
-        return Chart(title="Dice of pseudo-labels on val", svg=_svg(figure), legend=tuple(legend), note=note)
+        return Chart(title="Dice of pseudo-labels on val", svg=as_svg(figure), legend=tuple(legend), note=note)
 
 
 def _signals(log: Sequence[Mapping[str, Any]]) -> Chart | None:
@@ -198,14 +201,14 @@ def _signals(log: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not shares:
         return None
     legend = []
-    with _drawing() as (figure, axes):
+    with drawing() as (figure, axes):
         for (name, (steps, values)), colour in zip(shares.items(), _colours(len(shares)), strict=True):
             _line(axes, (steps, _smooth(values, max(1, len(values) // 20))), colour)
             legend.append((name, colour))
         _step_axis(axes)
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("share")
-        return Chart(title="Signals of the method", svg=_svg(figure), legend=tuple(legend), note="running mean")
+        return Chart(title="Signals of the method", svg=as_svg(figure), legend=tuple(legend), note="running mean")
 
 
 def _colours(count: int) -> list[str]:
@@ -225,20 +228,20 @@ def comparison_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[
         if not any(points is not None for points in curves.values()):
             continue
         legend = []
-        with _drawing() as (figure, axes):
+        with drawing() as (figure, axes):
             for index, (name, points) in enumerate(curves.items()):
                 if points is not None:
                     _line(axes, points, run_colour(index))
                     legend.append((name, run_colour(index)))
             _dice_axis(axes)
-            charts.append(Chart(title=title, svg=_svg(figure), legend=tuple(legend)))
+            charts.append(Chart(title=title, svg=as_svg(figure), legend=tuple(legend)))
     return tuple(charts)
 
 
 def box_plot(values: Sequence[float], colour: str, limits: tuple[float, float] = (0.0, 1.0)) -> bytes:
     """A horizontal box over `limits` with every value as a dot: one row of a table, SVG without any text."""
     kept = np.array([value for value in values if np.isfinite(value)], dtype=float)
-    with _drawing(2.2, 0.3) as (figure, axes):
+    with drawing(2.2, 0.3) as (figure, axes):
         figure.set_layout_engine("none")
         axes.set_position((0.01, 0.0, 0.98, 1.0))
         axes.set_axis_off()
@@ -254,4 +257,4 @@ def box_plot(values: Sequence[float], colour: str, limits: tuple[float, float] =
                 axes.plot([middle, middle], [-0.6, 0.6], color=colour, linewidth=2)
             jitter = 0.45 * np.sin(2.4 * np.arange(len(kept)))  # spreads equal values, the same each time
             axes.scatter(kept, jitter, s=7, color=colour, alpha=0.75, linewidths=0)
-        return _svg(figure)
+        return as_svg(figure)

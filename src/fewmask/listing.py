@@ -198,3 +198,23 @@ def audit_text(found: Mapping[str, Any]) -> str:
         for name, dice in found["dice"].items()
     ]
     return "\n".join([f"{found['split']}: {found['cases']} cases", "", table(rows), "", found["verdict"]])
+
+
+def comparison_text(found: Mapping[str, Any], page: Path) -> str:
+    """A comparison as a table of Dice, its verdicts, and what failed, for people."""
+    rows = [
+        {
+            "method": row["method"],
+            "labelled": row["labelled"],
+            "repeats": len(row["repeats"]),
+            "dice": interval(row["dice"]),
+            "ranks first": "-" if row["first"] is None else f"{100 * row['first']:.0f} %",
+            "minutes": "-" if row["minutes"] is None else f"{row['minutes']:.1f}",
+        }
+        for row in found.get("scores", ())
+    ]
+    parts = [table(rows)] if rows else ["No cell is finished."]
+    told = [*found.get("verdicts", ()), *(entry["verdict"] for entry in found.get("curves", ()))]
+    parts += ["\n".join(told)] if told else []
+    parts += ["\n".join(f"failed: {title}: {why}" for title, why in found["failed"].items())] if found["failed"] else []
+    return "\n\n".join([*parts, *([f"page {page}"] if rows else [])])

@@ -14,15 +14,22 @@ SMOOTH = 1e-5
 
 
 def dice(
-    logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None = None, *, per_sample: bool = False
+    logits: Tensor,
+    label: Tensor,
+    valid: Tensor,
+    weight: Tensor | None = None,
+    *,
+    per_sample: bool = False,
+    absent: bool = False,
 ) -> Tensor:
     """1 - soft Dice with squared denominators (Milletari 2016), averaged over the classes that occur in the label.
 
     Background counts as a class, as in SSL4MIS.  A class without a valid voxel has no overlap to raise and is left out;
     cross entropy speaks against its false positives.  The batch is one sample, unless `per_sample`: then each row is
-    scored alone and rows are averaged.  weight (B, *S) float: how much each voxel counts.
+    scored alone and rows are averaged.  weight (B, *S) float: how much each voxel counts.  absent: classes without a
+    valid voxel count as well, as they do in SSL4MIS.
     """
-    return _dice(_log_probabilities(logits), label, valid, weight, per_sample)
+    return _dice(_log_probabilities(logits), label, valid, weight, per_sample, absent)
 
 
 def cross_entropy(
@@ -44,10 +51,7 @@ def dice_ce(
     per_sample: bool = False,
     absent: bool = False,
 ) -> Tensor:
-    """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants.
-
-    absent: classes without a valid voxel count in Dice as well, as they do in SSL4MIS.
-    """
+    """Mean of `dice` and `cross_entropy`: the supervised loss of SSL4MIS and its descendants."""
     log_p = _log_probabilities(logits)  # once for both terms: the softmax is a good part of their cost
     return 0.5 * (
         _dice(log_p, label, valid, weight, per_sample, absent) + _cross_entropy(log_p, label, valid, weight, per_sample)

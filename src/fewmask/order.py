@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from fewmask import config, resolution
+from fewmask.choice import choose_method
 from fewmask.config import Config
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
@@ -22,7 +23,7 @@ from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.device import check_name
 from fewmask.errors import SettingsError
-from fewmask.plan import make_plan, plan_rank
+from fewmask.plan import Rank, make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.recipe import load_recipe
 from fewmask.resolution import Request
@@ -151,19 +152,32 @@ def prepare_cache(order: Order) -> Cache:
 
 def plan_settings(order: Order, catalogue: Catalogue, split: Split) -> Config:
     """The settings with nothing left open; says each choice of the plan and its reason."""
-    request = order.request
-    if not _unlabelled(split) and resolution.asked_method(request) is None:
-        request = replace(request, method=resolution.WITHOUT_UNLABELLED)
-        say(f"plan: method.name={request.method}  (no image is unlabelled)", order.quiet)
-    wanted = resolution.resolve(request).config.plan
+    wanted = resolution.resolve(order.request).config.plan
     rank = plan_rank(catalogue, split, wanted, order.device)
-    resolved = resolution.resolve(request, rank.tier, rank.dims)
+    resolved = _resolved(order, catalogue, split, rank)
     plan = resolved.config.plan
     planned = make_plan(catalogue, split, rank, plan, resolved.came_from("plan.size"), resolved.fixed())
     for name, value, reason in planned.reasons:
         shown = list(value) if isinstance(value, tuple) else value
         say(f"plan: {name}={shown}  ({reason})", order.quiet)
     return resolved.config.model_copy(update={"plan": planned.settings})
+
+
+def _resolved(order: Order, catalogue: Catalogue, split: Split, rank: Rank) -> resolution.Resolved:
+    """The settings, with the method that was asked for or that suits the data."""
+    if resolution.asked_method(order.request) is not None:
+        return resolution.resolve(order.request, rank.tier, rank.dims)
+    method, reason = choose_method(
+        unlabelled=_unlabelled(split),
+        dims=rank.dims,
+        labelled=len({catalogue.by_id[case].patient for case in split.labelled_slices}),
+        classes=len(catalogue.labels) - 1,
+    )
+    say(f"plan: method.name={method}  ({reason})", order.quiet)
+    try:
+        return resolution.resolve(replace(order.request, method=method), rank.tier, rank.dims)
+    except SettingsError as error:
+        raise SettingsError(f"{error} (method {method}, chosen by the data: {reason})") from None
 
 
 def split_for(order: Order, catalogue: Catalogue) -> tuple[Split, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fewmask import config
+from fewmask.choice import AUTO
 from fewmask.config import Config
 from fewmask.errors import SettingsError
 from fewmask.recipe import Recipe, load_recipe, recipe_names
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from fewmask.methods.base import Method
 
 DEFAULT_METHOD = "fixmatch"
-WITHOUT_UNLABELLED = "supervised"
-"""The default where no image is unlabelled: the others have nothing to learn from."""
+"""Whose settings are shown and checked while the data have not yet chosen (`auto`)."""
 COMMAND = "command line"
 
 
@@ -25,8 +25,8 @@ COMMAND = "command line"
 class Request:
     """What a user asked for, before data and machine are looked at.
 
-    method None: that of a recipe or of the settings, else fixmatch.  recipes: names or paths, stacked by kind.
-    settings: nested values that win over every recipe.
+    method None: that of a recipe or of the settings, else the one that suits the data (`auto`).  recipes: names or
+    paths, stacked by kind.  settings: nested values that win over every recipe.
     """
 
     method: str | None = None
@@ -85,9 +85,11 @@ def resolve(request: Request, tier: str | None = None, dims: int | None = None) 
     layers.append((COMMAND, wanted))
     preset = config.merge(layers)[0].get("method", {}).get("preset")
     merged, sources = config.merge([*_defaults(method, preset), *layers])
-    if merged["method"].setdefault("name", method) != method:
+    if merged["method"].get("name", AUTO) == AUTO:
+        merged["method"]["name"] = method
+    if merged["method"]["name"] != method:
         raise SettingsError(f"{sources['method.name']}: method.name belongs under `all`, not under a rank")
-    if request.method:
+    if request.method and request.method != AUTO:
         sources["method.name"] = COMMAND
     sources.setdefault("method.name", f"method recipe {method}")
     merged["recipes"] = [recipe.name for recipes in by_kind.values() for recipe in recipes]
@@ -136,7 +138,7 @@ def _with_method_section(source: str, settings: Mapping[str, Any]) -> Mapping[st
 
 
 def asked_method(request: Request) -> str | None:
-    """The one method that --method, key=value and the recipes agree on; None where none of them names one."""
+    """The one method that --method, key=value and the recipes agree on; None where the data are to choose (`auto`)."""
     wanted = _with_method_section("the command line", request.settings)
     named = [request.method, wanted.get("method", {}).get("name")]
     for recipe in map(load_recipe, request.recipes):
@@ -146,11 +148,11 @@ def asked_method(request: Request) -> str | None:
                 f"recipe {recipe.name} names no method; add  all: {{method: {{name: {DEFAULT_METHOD}}}}}"
             )
         named.append(section.get("name"))
-    names = dict.fromkeys(name for name in named if name is not None)
+    names = dict.fromkeys(name for name in named if name not in (None, AUTO))
     if len(names) > 1:
         raise SettingsError(f"methods {' and '.join(names)} were both asked for; give one --method and recipes for it")
     method = next(iter(names), None)
-    known = method_names()
+    known = [*method_names(), AUTO]
     if method is not None and method not in known:
         raise SettingsError(f"unknown method '{method}'{config.nearest(method, known)}")
     return method

@@ -61,11 +61,9 @@ def bootstrap_interval(
     drawn = chance.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=resamples)
     sums, counts = drawn @ sums, drawn @ counts
     whole = (counts[:, known.any(axis=0)] > 0).all(axis=1)
-    if whole.sum() < LEAST_RESAMPLES:
-        return Interval(mean=mean, low=None, high=None)
     means = _mean_of_means(sums[whole], counts[whole])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=mean, low=float(low), high=float(high))
+    low, high = percentile_interval(means, level) or (None, None)
+    return Interval(mean=mean, low=low, high=high)
 
 
 def class_mean(values: np.ndarray | Sequence) -> float | None:
@@ -79,9 +77,10 @@ def class_mean(values: np.ndarray | Sequence) -> float | None:
 
 
 def _mean_of_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Rows of sums and counts (R, K) -> the mean over those columns that have a count, (R,)."""
+    """Rows of sums and counts (R, K) -> the mean over those columns that have a count, (R,); NaN where none has."""
     means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
-    return means.sum(1) / (counts > 0).sum(1)
+    columns = (counts > 0).sum(1)
+    return np.divide(means.sum(1), columns, out=np.full(len(sums), np.nan), where=columns > 0)
 
 
 def group_means(values: np.ndarray | Sequence, groups: Sequence[Hashable]) -> np.ndarray:
@@ -125,3 +124,58 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, p * (len(tested) - rank)))
         adjusted[position] = highest
     return adjusted
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Resamples of groups and of repeats (seeds, exemplars), shared by everything that is to be compared.
+
+    groups (R, G) and repeats (R, S): how often each is in a resample.
+    """
+
+    groups: np.ndarray
+    repeats: np.ndarray
+
+
+def draw(groups: int, repeats: int, *, seed: int = 0, resamples: int = 5000) -> Draws:
+    """Groups and repeats drawn with replacement, each by itself: the two kinds of luck are crossed, not nested."""
+    of_groups, of_repeats = generator(seed, "bootstrap"), generator(seed, "bootstrap repeats")
+    return Draws(
+        of_groups.multinomial(groups, np.full(groups, 1 / groups), size=resamples),
+        of_repeats.multinomial(repeats, np.full(repeats, 1 / repeats), size=resamples),
+    )
+
+
+def repeated_mean(values: np.ndarray) -> float | None:
+    """Mean over cases, then classes, then repeats of values (S, N, K); NaN is left out; None where nothing is left."""
+    means = [mean for repeat in values if (mean := class_mean(repeat)) is not None]
+    return float(np.mean(means)) if means else None
+
+
+def resampled_means(values: np.ndarray, groups: Sequence[Hashable], draws: Draws) -> np.ndarray:
+    """`repeated_mean` of each resample, (R,).  values (S, N, K), NaN: left out; groups: one name for each of N rows.
+
+    NaN where a resample has no value of a class that a drawn repeat has: it would be a mean of something else.
+    """
+    index = {name: row for row, name in enumerate(dict.fromkeys(groups))}
+    rows = np.array([index[name] for name in groups])
+    total = np.zeros(len(draws.groups))
+    for repeat, times in zip(values, draws.repeats.T, strict=True):
+        known = ~np.isnan(repeat)
+        sums, counts = np.zeros((2, len(index), repeat.shape[1]))
+        np.add.at(sums, rows, np.where(known, repeat, 0.0))
+        np.add.at(counts, rows, known)
+        counts = draws.groups @ counts
+        whole = (counts[:, known.any(axis=0)] > 0).all(axis=1)
+        means = _mean_of_means(draws.groups @ sums, counts)
+        total += np.where(times > 0, times * np.where(whole, means, np.nan), 0.0)
+    return total / draws.repeats.sum(axis=1)
+
+
+def percentile_interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
+    """(low, high) of resampled means, NaN left out; None where too few are left."""
+    means = means[~np.isnan(means)]
+    if len(means) < LEAST_RESAMPLES:
+        return None
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -22,11 +22,12 @@ COMMANDS = [
     "predict",
     "evaluate",
     "audit",
+    "compare",
     "report",
     "methods",
     "config",
     "doctor",
-]  # of cli.md, without those that later parts bring
+]  # of cli.md
 
 
 def test_the_commands_of_this_version(fewmask) -> None:
@@ -62,6 +63,7 @@ def test_help_of_each(fewmask, command: str) -> None:
         ("config", "--json"),
         ("doctor", "--json --devices"),
         ("demo", "--out"),
+        ("compare", "--methods --labelled --exemplars --seeds --val --test --out --workers --ray --curve --json"),
     ],
 )
 def test_options(fewmask, command: str, options: str) -> None:

@@ -14,7 +14,7 @@ import fewmask
 ROOT = Path(fewmask.__file__).parent
 LAYERS = (
     {"__init__", "__main__", "cli"},
-    {"api", "demo"},
+    {"api", "demo", "comparison"},
     {"job", "intake", "listing", "doctor", "failure"},
     {"report", "figures", "overlays", "changes"},
     {"order"},
@@ -22,7 +22,7 @@ LAYERS = (
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
     {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
-    {"types", "config", "recipe", "seeding", "errors"},
+    {"types", "config", "recipe", "seeding", "errors", "choice"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""

@@ -25,6 +25,8 @@ TOTAL = 100
 # classes that no pure region has shown yet.
 BELIEVE_ALL = {
     "fixmatch": {"threshold": 0.0},
+    "unimatch": {"threshold": 0.0},
+    "ua_mt": {"bound": (1.0, 1.0)},
     "diffrect": {"threshold": 0.0},
     "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
 }

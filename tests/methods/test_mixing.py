@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fewmask.methods.mixing import _sides, boxes, paste
+from fewmask.methods.mixing import _sides, boxes, paste, placed_boxes
 
 
 def draw(shape, probability=1.0, area=(0.1, 0.3), seed=0):
@@ -56,3 +56,15 @@ def test_paste_agrees_with_a_naive_loop_and_keeps_images_and_labels_together():
                 image_source, label_source = (other_image, other_label) if box[row, y, x] else (image, label)
                 assert torch.equal(mixed_image[row, :, y, x], image_source[row, :, y, x])
                 assert mixed_label[row, y, x] == label_source[row, y, x]
+
+
+@pytest.mark.parametrize("shape", [(1000, 30, 17), (1500, 9, 17, 12), (20, 1, 2)])
+def test_a_placed_box_has_its_side_on_every_axis_and_reaches_every_place(shape):
+    found = placed_boxes(shape, 2 / 3, torch.Generator().manual_seed(0))
+    seen = torch.zeros(shape[1:], dtype=torch.bool)
+    for row in found:
+        sides = [row.any(dim=[d for d in range(row.ndim) if d != axis]).nonzero() for axis in range(row.ndim)]
+        assert [len(side) for side in sides] == [max(1, int(2 / 3 * length)) for length in shape[1:]]
+        assert row[tuple(slice(int(s.min()), int(s.max()) + 1) for s in sides)].all()
+        seen |= row
+    assert seen.all()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewmask.nets.dropout import Dropout
+from fewmask.nets.dropout import Dropout, dropping
 
 
 def layouts(x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -55,3 +55,12 @@ def test_it_repeats_with_the_seed_and_rests_in_evaluation():
 
 def test_the_precision_stays():
     assert Dropout(0.5)(torch.ones(3, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_dropping_turns_on_dropout_alone_and_puts_it_back():
+    network = nn.Sequential(nn.BatchNorm2d(2), Dropout(0.5), nn.Dropout2d(0.5), nn.Conv2d(2, 2, 1)).eval()
+    network[2].train()
+    with pytest.raises(KeyError), dropping(network):
+        assert [module.training for module in network] == [False, True, True, False]
+        raise KeyError
+    assert [module.training for module in network] == [False, False, True, False]

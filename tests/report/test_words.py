@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from fewmask.config import parse_assignments
+from fewmask.config import parse_assignments, written
 from fewmask.report.page import join
 from fewmask.report.record import read_records
-from fewmask.report.words import _written, continuation, counted, headline, provenance, same_split, warnings
+from fewmask.report.words import continuation, counted, headline, provenance, same_split, warnings
 from fewmask.resolution import Request, resolve
 
 
@@ -95,7 +95,7 @@ def test_the_next_commands_keep_recipes_settings_and_seed(record):
 
 @pytest.mark.parametrize("value", [0.1, 1e-5, None, True, "true", "null", "a: b", [16, 24], [], {}, "é ü"])
 def test_a_value_is_read_as_it_was(value):
-    assert parse_assignments([f"x={_written(value)}"])["x"] == value
+    assert parse_assignments([f"x={written(value)}"])["x"] == value
 
 
 def test_provenance_holds_command_split_and_settings(record):

@@ -1,4 +1,4 @@
-"""The commands that do a whole job: run, train, demo."""
+"""The commands that do a whole job: run, train, compare, demo."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from fewmask.cli.options import (
     out_option,
 )
 from fewmask.cli.show import show
+from fewmask.errors import Interrupted, SettingsError
 
 
 def run(
@@ -127,6 +128,85 @@ def demo(
 
     result = demonstration.run(out, quiet=quiet)
     show(result.to_json(), result.text(), as_json)
+
+
+def compare(
+    data: Data,
+    out: Annotated[Path, out_option("DIR", "Where cells, tables and page go.")],
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            metavar="A,B,C",
+            help="Names from `fewmask methods`; settings of one alone behind it, as in fixmatch+cutmix=0.",
+        ),
+    ],
+    settings: Settings = None,
+    labelled: Annotated[
+        str | None,
+        typer.Option("--labelled", metavar="1,3,7", help="Budgets: each N, N% or FILE, as for `fewmask run`."),
+    ] = None,
+    exemplars: Annotated[
+        str | None,
+        typer.Option("--exemplars", metavar="CASE[:SLICE],...", help="Learn from each of these alone, in turn."),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option("--seeds", metavar="0,1,2", help="Seeds of the training; 3 make a claim.")
+    ] = "0",
+    val: Val = None,
+    test: Test = None,
+    recipe: Recipes = None,
+    steps: Steps = None,
+    cache: CacheFolder = None,
+    layout: Layout = None,
+    device: Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Cells at once. Default: one a core, or GPU.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT."),
+    ] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Also say what more masks would bring.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Methods x budgets x seeds. Runs every cell, then says which differences are more than luck. The same command
+    continues where it stopped, and may name more methods, budgets and seeds."""
+    from fewmask import api, listing
+    from fewmask.comparison.grid import split_list
+
+    made = api.compare(
+        data,
+        out,
+        methods=split_list(methods),
+        labelled=split_list(labelled or ""),
+        exemplars=split_list(exemplars or ""),
+        seeds=_whole_numbers("--seeds", seeds),
+        val=val,
+        test=test,
+        recipes=recipe or (),
+        settings=_settings(settings, steps, None),
+        cache=cache,
+        layout=layout,
+        device=device,
+        workers=workers,
+        ray=ray,
+        curve=curve,
+        quiet=quiet,
+    )
+    show(made.found, listing.comparison_text(made.found, made.page), as_json)
+    if made.failed:
+        count = len(made.failed)
+        raise Interrupted(f"{count} cell{'s' * (count > 1)} failed; the same command tries again")
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    numbers = [part.strip() for part in text.split(",")]
+    for number in numbers:
+        if not number.isdecimal():
+            raise SettingsError(f"{option} {text}: '{number}' is no whole number; write for example {option} 0,1,2")
+    return [int(number) for number in numbers]
 
 
 def _settings(assignments: Sequence[str] | None, steps: int | None, seed: int | None) -> dict[str, Any]:

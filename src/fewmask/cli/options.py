@@ -12,7 +12,10 @@ CatalogueFolder = Annotated[Path, typer.Argument(metavar="CATALOGUE", help="A ca
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings, for example train.steps=3000.")
 ]
-Method = Annotated[str | None, typer.Option("--method", metavar="M", help="A name from `fewmask methods`.")]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", metavar="M", help="A name from `fewmask methods`; auto, the default, goes by the data."),
+]
 Labelled = Annotated[
     str | None,
     typer.Option(

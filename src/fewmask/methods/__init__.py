@@ -8,19 +8,25 @@ from typing import Any
 from fewmask.config import nearest, validated
 from fewmask.errors import SettingsError
 from fewmask.methods.base import Method
+from fewmask.methods.bcp import BidirectionalCopyPaste
 from fewmask.methods.cps import CrossPseudoSupervision
 from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.mean_teacher import MeanTeacher
 from fewmask.methods.supervised import Supervised
+from fewmask.methods.ua_mt import UncertaintyAwareMeanTeacher
+from fewmask.methods.unimatch import UniMatch
 from fewmask.types import Task
 
 METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "mean_teacher": MeanTeacher,
-    "fixmatch": FixMatch,
+    "ua_mt": UncertaintyAwareMeanTeacher,
     "cps": CrossPseudoSupervision,
+    "fixmatch": FixMatch,
+    "unimatch": UniMatch,
+    "bcp": BidirectionalCopyPaste,
     "diffrect": DiffRect,
     "diff_cl": DiffCL,
 }

@@ -25,6 +25,22 @@ def boxes(shape: tuple[int, ...], probability: float, area: tuple[float, float],
     return inside
 
 
+def placed_boxes(shape: tuple[int, ...], side: float, generator: torch.Generator) -> Tensor:
+    """One box per row at a random place, as long as `side` of the image on every axis: bool (B, *S), True inside.
+
+    BCP's (Bai et al., CVPR 2023): lengths are rounded down, no shorter than one voxel.
+    """
+    rows, *space = shape
+    inside = torch.ones(shape, dtype=torch.bool, device=generator.device)
+    for axis, length in enumerate(space):
+        long = max(1, int(side * length))
+        start = torch.randint(length - long + 1, (rows, 1), device=generator.device, generator=generator)
+        place = torch.arange(length, device=generator.device)
+        hit = (place >= start) & (place < start + long)
+        inside &= hit.view(rows, *[length if other == axis else 1 for other in range(len(space))])
+    return inside
+
+
 def _sides(share: Tensor, rank: int, generator: torch.Generator) -> Tensor:
     """(rank, B): sides as shares of the image's, whose product is `share` (B,); any two within 1 : 2 of each other."""
     stretch = torch.rand(rank, len(share), device=share.device, generator=generator)

@@ -1,9 +1,14 @@
-"""Element-wise dropout that draws eight elements from one random number on the CPU."""
+"""Element-wise dropout that draws eight elements from one random number on the CPU; dropout alone in training mode."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
+
+DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 
 
 class Dropout(nn.Dropout):
@@ -31,3 +36,17 @@ def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or (
         x.ndim > 3 and x.is_contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
     )
+
+
+@contextmanager
+def dropping(network: nn.Module) -> Iterator[None]:
+    """Inside, every dropout of `network` acts and nothing else changes its mode (Gal & Ghahramani, ICML 2016)."""
+    found = [module for module in network.modules() if isinstance(module, DROPOUTS)]
+    modes = [module.training for module in found]
+    for module in found:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module, mode in zip(found, modes, strict=True):
+            module.training = mode

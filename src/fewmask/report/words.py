@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fewmask.config import parse_assignments
+from fewmask.config import written
 from fewmask.errors import SettingsError
 from fewmask.figures import series
 from fewmask.methods import method_class
@@ -179,7 +178,7 @@ def _again(record: Record, method: str, steps: int, out: str) -> str:
     for key, value in flat(record.request.get("settings", {})).items():
         if key == "train.steps" or (other and not _known(key, method)):
             continue
-        parts.append(f"{key}={_written(value)}")
+        parts.append(f"{key}={written(value)}")
     return shlex.join(parts)
 
 
@@ -194,13 +193,6 @@ def _known(key: str, method: str) -> bool:
     """Whether a method has a setting: what it shares with other methods, and nothing that is theirs alone."""
     root, *rest = key.split(".")
     return root != "method" or not rest or rest[0] in method_class(method).Config.model_fields
-
-
-def _written(value: Any) -> str:
-    """A value as one writes it after `key=`; text that would be read as something else is quoted."""
-    if isinstance(value, str) and parse_assignments([f"x={value}"])["x"] == value:
-        return value
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def same_split(records: list[Record]) -> bool:

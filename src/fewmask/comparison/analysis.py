@@ -1,0 +1,225 @@
+"""What the scores carry: intervals, paired tests, ranks when cases are drawn anew, and a verdict for each pair.
+
+The unit is the patient; repeats (seeds, or exemplars) are a second kind of luck.  Intervals resample both; the paired
+test is over patients, of the mean over the repeats that both methods have.  Holm's correction is over all tests of one
+budget.  A difference is called established only with three repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fewmask.comparison import curve
+from fewmask.comparison.grid import EXEMPLAR
+from fewmask.comparison.scores import Scores
+from fewmask.statistics import (
+    Draws,
+    draw,
+    holm,
+    paired_wilcoxon,
+    percentile_interval,
+    repeated_mean,
+    resampled_means,
+)
+
+BASE = "supervised"
+LEAST_REPEATS = 3
+"""Seeds, or exemplars, of a claim."""
+LEAST_PATIENTS = 5
+"""Patients under which neither an interval nor a test is given."""
+LEVEL = 0.05
+
+
+def analyse(scores: Scores, *, with_curve: bool = False) -> dict[str, Any]:
+    """The numeric part of comparison.json."""
+    columns = {group: _Column(scores, group) for group in scores.groups}
+    comparisons = [entry for column in columns.values() for entry in column.comparisons()]
+    found = {
+        "scored_on": scores.results[0].summary["split"],
+        "protocol": scores.results[0].summary["protocol"],
+        "cases": scores.results[0].summary["cases"],
+        "patients": len(set(scores.patients)),
+        "classes": list(scores.results[0].classes),
+        "budgets": [{"labelled": group, "patients": scores.labelled(group)} for group in scores.groups],
+        "scores": [row for column in columns.values() for row in column.scores()],
+        "comparisons": comparisons,
+        "verdicts": [entry["verdict"] for entry in comparisons],
+    }
+    return {**found, "curves": curves(scores)} if with_curve else found
+
+
+def curves(scores: Scores) -> list[dict[str, Any]]:
+    """What further masks would bring, for each method with enough budgets; exemplars are no budget of their own."""
+    found = []
+    for method in scores.methods:
+        groups = [group for group in scores.groups if group != EXEMPLAR and scores.of(method, group)]
+        if len(groups) < curve.LEAST_BUDGETS or len(set(scores.patients)) < LEAST_PATIENTS:
+            continue
+        patients = np.array([scores.labelled(group) for group in groups], dtype=float)
+        values = [scores.dice(method, group) for group in groups]
+        resampled = np.stack([resampled_means(part, scores.patients, _draws(scores, part)) for part in values], axis=1)
+        forecast = curve.forecast(patients, np.array([repeated_mean(part) for part in values]), resampled)
+        found.append({"method": method, **forecast, "verdict": curve.sentence(method, forecast)})
+    return found
+
+
+def _draws(scores: Scores, values: np.ndarray) -> Draws:
+    """The same for arrays of as many repeats, so that what is drawn for one method is drawn for the others."""
+    return draw(len(set(scores.patients)), len(values))
+
+
+class _Column:
+    """All methods with one budget."""
+
+    def __init__(self, scores: Scores, group: str) -> None:
+        self.all, self.group = scores, group
+        self.repeats = {method: scores.of(method, group) for method in scores.methods if scores.of(method, group)}
+        self.dice = {method: scores.dice(method, group) for method in self.repeats}
+        self.resampled = {
+            method: resampled_means(values, scores.patients, _draws(scores, values))
+            for method, values in self.dice.items()
+        }
+        self.enough = len(set(scores.patients)) >= LEAST_PATIENTS
+
+    def scores(self) -> list[dict[str, Any]]:
+        """A row a method."""
+        first = self._first()
+        return [
+            {
+                "method": method,
+                "labelled": self.group,
+                "dice": self._interval(repeated_mean(self.dice[method]), self.resampled[method]),
+                "repeats": [
+                    {"labelled": budget, "seed": seed, "dice": result.summary["dice"]["mean"], "val": result.val}
+                    for (budget, seed), result in repeats.items()
+                ],
+                "per_class": {
+                    name: repeated_mean(self.dice[method][..., k : k + 1])
+                    for k, name in enumerate(self.all.results[0].classes)
+                },
+                "per_patient": self._per_patient(method),
+                "first": first.get(method),
+                "minutes": _mean(result.cost["minutes"] for result in repeats.values()),
+                "memory_mb": _largest(result.cost["memory_mb"] for result in repeats.values()),
+                "gpu_memory_mb": _largest(result.cost.get("gpu_memory_mb") for result in repeats.values()),
+            }
+            for method, repeats in self.repeats.items()
+        ]
+
+    def _first(self) -> dict[str, float]:
+        """Share of resamples in which each method has the highest mean; none where there is nothing to rank."""
+        if len(self.resampled) < 2 or not self.enough:
+            return {}
+        table = np.stack(list(self.resampled.values()))
+        table = table[:, ~np.isnan(table).any(axis=0)]
+        if not table.size:
+            return {}
+        ahead = table == table.max(axis=0)
+        return dict(zip(self.resampled, (ahead / ahead.sum(axis=0)).mean(axis=1).tolist(), strict=True))
+
+    def _per_patient(self, method: str) -> dict[str, float]:
+        """Mean over a patient's cases, then classes, then repeats."""
+        patients = np.array(self.all.patients)
+        means = {name: repeated_mean(self.dice[method][:, patients == name]) for name in dict.fromkeys(patients)}
+        return {str(name): mean for name, mean in means.items() if mean is not None}
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Each method against `supervised` and against the best of the others; the best by val, where there is one."""
+        pairs = []
+        for method in self.repeats:
+            rivals = [other for other in self.repeats if other != method]
+            if BASE in rivals:
+                pairs.append((method, BASE, "base"))
+            best = max(rivals, key=self._chosen_by, default=None)
+            if best is not None and best != BASE and method != BASE:
+                pairs.append((method, best, "best"))
+        found = [self._pair(*pair) for pair in pairs]
+        found = [entry for entry in found if entry is not None]
+        for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
+            entry["p_holm"] = p
+            entry["established"], why = _established(entry)
+            entry["verdict"] = _verdict(entry, why)
+        return found
+
+    def _chosen_by(self, method: str) -> float:
+        """What ranks a method without looking at what is reported: its mean Dice on val, else that of the scores."""
+        val = [result.val for result in self.repeats[method].values()]
+        return float(np.mean(val)) if all(v is not None for v in val) else repeated_mean(self.dice[method]) or 0.0
+
+    def _pair(self, method: str, other: str, kind: str) -> dict[str, Any] | None:
+        ours, theirs = self.repeats[method], self.repeats[other]
+        shared = [key for key in ours if key in theirs]
+        if not shared:
+            return None
+        difference = np.stack([ours[key].dice - theirs[key].dice for key in shared])
+        resampled = resampled_means(difference, self.all.patients, _draws(self.all, difference))
+        over_repeats = _nanmean(_nanmean(difference, axis=0), axis=1)
+        p = paired_wilcoxon(np.zeros(len(over_repeats)), over_repeats, self.all.patients, minimum_groups=LEAST_PATIENTS)
+        return {
+            "labelled": self.group,
+            "method": method,
+            "against": other,
+            "kind": kind,
+            "difference": self._interval(repeated_mean(difference), resampled),
+            "repeats": [
+                {"labelled": budget, "seed": seed, "difference": repeated_mean(part[None])}
+                for (budget, seed), part in zip(shared, difference, strict=True)
+            ],
+            "p": p,
+        }
+
+    def _interval(self, mean: float | None, resampled: np.ndarray) -> dict[str, float | None]:
+        low, high = (percentile_interval(resampled) if self.enough else None) or (None, None)
+        return {"mean": mean, "low": low, "high": high}
+
+
+def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what is known; NaN, without numpy's warning, where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis)
+    return np.divide(np.where(known, values, 0.0).sum(axis), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _established(entry: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether a difference is more than luck; and if not, why."""
+    difference, repeats = entry["difference"], len(entry["repeats"])
+    drawn = {told["labelled"] for told in entry["repeats"]}
+    kind = "exemplar" if entry["labelled"] == EXEMPLAR else "seed"
+    if kind == "exemplar":
+        repeats = len(drawn)
+    if entry["p_holm"] is None or difference["low"] is None:
+        return False, "too few patients to test"
+    if entry["p_holm"] >= LEVEL or difference["low"] <= 0 <= difference["high"]:
+        return False, ""
+    if repeats < LEAST_REPEATS:
+        return False, f"{repeats} {kind}{'s' * (repeats > 1)}, a claim takes {LEAST_REPEATS}"
+    return True, ""
+
+
+def _verdict(entry: Mapping[str, Any], why: str) -> str:
+    """`3 labelled: fixmatch gains +2.1 Dice over supervised [+0.5, +3.9], p = 0.049: not established`."""
+    difference, p = entry["difference"], entry["p_holm"]
+    mean = difference["mean"]
+    label = entry["labelled"] if entry["labelled"] == EXEMPLAR else f"{entry['labelled']} labelled"
+    if mean is None:
+        return f"{label}: {entry['method']} and {entry['against']} share no scored class: no comparison"
+    apart = f"gains {100 * mean:+.1f} Dice over" if mean >= 0 else f"loses {-100 * mean:.1f} Dice to"
+    told = f"{label}: {entry['method']} {apart} {entry['against']}"
+    if difference["low"] is not None:
+        told += f" [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+    if p is not None:
+        told += f", p = {p:.3f}" if p >= 0.001 else ", p < 0.001"
+    conclusion = "established" if entry["established"] else "not established"
+    return f"{told}: {conclusion}{f' ({why})' if why else ''}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,157 @@
+"""What finished cells scored: arrays of Dice (repeats, cases, classes) for each method and budget."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewmask.comparison.grid import Cell, Grid
+from fewmask.errors import DataError
+from fewmask.runs import atomic_write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A finished cell.
+
+    dice (N, K-1), NaN where neither mask nor prediction has the class; a row a case, of pictures a row a patient.
+    """
+
+    cell: Cell
+    summary: Mapping[str, Any]
+    val: float | None
+    cost: Mapping[str, Any]
+    rows: tuple[str, ...]
+    patients: tuple[str, ...]
+    classes: tuple[str, ...]
+    dice: np.ndarray
+    labelled: int
+    """Labelled patients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """All finished cells; they scored the same cases."""
+
+    grid: Grid
+    results: tuple[Result, ...]
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each row of `of`."""
+        return self.results[0].patients
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Those with a finished cell, in the order asked for."""
+        done = {result.cell.entry.label for result in self.results}
+        return tuple(entry.label for entry in self.grid.entries if entry.label in done)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Columns of results with a finished cell, by the number of labelled patients."""
+        counts = {result.cell.budget.group: result.labelled for result in self.results}
+        return tuple(sorted(counts, key=lambda group: counts[group]))
+
+    def labelled(self, group: str) -> int:
+        """Labelled patients of a column."""
+        return next(result.labelled for result in self.results if result.cell.budget.group == group)
+
+    def of(self, method: str, group: str) -> dict[tuple[str, int], Result]:
+        """(budget, seed) -> result: the repeats of a method in a column, in the order of the grid."""
+        return {
+            (result.cell.budget.name, result.cell.seed): result
+            for result in self.results
+            if result.cell.entry.label == method and result.cell.budget.group == group
+        }
+
+    def dice(self, method: str, group: str) -> np.ndarray:
+        """(S, N, K-1) of all repeats."""
+        return np.stack([result.dice for result in self.of(method, group).values()])
+
+
+def read_scores(grid: Grid, labelled: Mapping[str, int]) -> Scores | None:
+    """The finished cells of the grid; None where there is none.  labelled: patients of each budget, by its name.
+
+    Raises DataError where cells did not score the same cases.
+    """
+    found = [_read(cell, labelled[cell.budget.name]) for cell in grid.cells if cell.record() is not None]
+    if not found:
+        return None
+    first = found[0]
+    for result in found:
+        if (result.rows, result.classes) != (first.rows, first.classes):
+            raise DataError(
+                f"{result.cell.folder} scored other cases than {first.cell.folder}; "
+                "compare into a new folder, with --test (or --val) given as a number or list"
+            )
+    return Scores(grid=grid, results=tuple(found))
+
+
+def _read(cell: Cell, labelled: int) -> Result:
+    folder = cell.run.evaluation
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if summary["split"] == "val":
+        val = summary["dice"]["mean"]
+    else:
+        beside = folder / "val" / "summary.json"
+        val = json.loads(beside.read_text(encoding="utf-8"))["dice"]["mean"] if beside.is_file() else None
+    pooled = folder / "groups.csv"
+    rows, patients, classes, dice = _table(pooled if pooled.is_file() else folder / "metrics.csv")
+    return Result(
+        cell=cell,
+        summary=summary,
+        val=val,
+        cost=cell.record(),
+        rows=rows,
+        patients=patients,
+        classes=classes,
+        dice=dice,
+        labelled=labelled,
+    )
+
+
+def _table(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray]:
+    """(rows, their patients, classes, Dice) of metrics.csv, or of groups.csv, which has no cases."""
+    patients: dict[str, str] = {}
+    classes: dict[str, None] = {}
+    values: dict[tuple[str, str], float] = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            row = line.get("case") or line["patient"]
+            patients[row] = line["patient"]
+            classes[line["class"]] = None
+            values[row, line["class"]] = float(line["dice"] or "nan")
+    dice = np.array([[values[row, name] for name in classes] for row in patients])
+    return tuple(patients), tuple(patients.values()), tuple(classes), dice
+
+
+def write_table(results: Sequence[Result], path: Path) -> None:
+    """comparison.csv: a line a finished cell; distances are named as in metrics.csv."""
+    columns = [key for key, value in results[0].summary.items() if isinstance(value, Mapping) and "mean" in value]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "labelled", "seed", *columns, "minutes", "memory_mb", "gpu_memory_mb", "val_dice"])
+    for result in results:
+        cell, cost = result.cell, result.cost
+        writer.writerow(
+            [
+                *(cell.entry.label, cell.budget.name, cell.seed),
+                *(_number(result.summary.get(column, {}).get("mean")) for column in columns),
+                *(_number(cost.get(key)) for key in ("minutes", "memory_mb", "gpu_memory_mb")),
+                _number(result.val),
+            ]
+        )
+    atomic_write(path, text.getvalue())
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

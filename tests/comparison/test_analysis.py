@@ -1,0 +1,138 @@
+"""Verdicts on cells of which it is known what they should say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fewmask.comparison.analysis import analyse
+from fewmask.comparison.grid import EXEMPLAR
+from fewmask.comparison.scores import read_scores
+from fewmask.statistics import holm
+
+
+def pair(found: dict, method: str, against: str) -> dict:
+    (entry,) = [e for e in found["comparisons"] if (e["method"], e["against"]) == (method, against)]
+    return entry
+
+
+def test_a_gain_of_all_patients_in_three_seeds_is_established(make_cells) -> None:
+    scores = read_scores(make_cells({"supervised": 0.0, "fixmatch": 0.05}), {"3": 3})
+    entry = pair(analyse(scores), "fixmatch", "supervised")
+    difference = scores.dice("fixmatch", "3") - scores.dice("supervised", "3")
+    assert entry["difference"]["mean"] == pytest.approx(difference.mean())
+    assert entry["difference"]["low"] < difference.mean() < entry["difference"]["high"]
+    assert [told["difference"] for told in entry["repeats"]] == pytest.approx(difference.mean((1, 2)).tolist())
+    of_patients = difference.mean((0, 2)).reshape(8, 2).mean(1)
+    assert entry["p"] == entry["p_holm"] == pytest.approx(stats.wilcoxon(of_patients).pvalue)
+    assert entry["established"]
+    assert entry["verdict"].startswith("3 labelled: fixmatch gains +5.0 Dice over supervised [+4.")
+    assert entry["verdict"].endswith("], p = 0.008: established")
+
+
+def test_two_seeds_make_no_claim(make_cells) -> None:
+    scores = read_scores(make_cells({"supervised": 0.0, "fixmatch": 0.05}, seeds=(0, 1)), {"3": 3})
+    (verdict,) = analyse(scores)["verdicts"]
+    assert verdict.endswith(": not established (2 seeds, a claim takes 3)")
+
+
+def test_a_difference_that_is_luck_is_not_established(make_cells) -> None:
+    luck = np.random.default_rng(3).normal(0.01, 0.08, (16, 2))
+    entry = pair(analyse(read_scores(make_cells({"supervised": 0.0, "bcp": luck}), {"3": 3})), "bcp", "supervised")
+    assert not entry["established"] and entry["difference"]["low"] < 0 < entry["difference"]["high"]
+    assert entry["verdict"].endswith(": not established")
+
+
+def test_each_is_held_against_supervised_and_the_best_other_which_val_chooses(make_cells) -> None:
+    """cps is best on val, unimatch on test: the choice must not look at what is reported."""
+    shifts = {"supervised": 0.0, "fixmatch": 0.03, "unimatch": 0.06, "cps": 0.02}
+    val = {"supervised": 0.5, "fixmatch": 0.6, "unimatch": 0.61, "cps": 0.7}
+    found = analyse(read_scores(make_cells(shifts, val=val), {"3": 3}))
+    pairs = [(entry["method"], entry["against"]) for entry in found["comparisons"]]
+    assert pairs == [
+        ("fixmatch", "supervised"),
+        ("fixmatch", "cps"),
+        ("unimatch", "supervised"),
+        ("unimatch", "cps"),
+        ("cps", "supervised"),
+        ("cps", "unimatch"),
+    ]
+    raw = [entry["p"] for entry in found["comparisons"]]
+    assert [entry["p_holm"] for entry in found["comparisons"]] == pytest.approx(holm(raw))
+    assert max(entry["p_holm"] for entry in found["comparisons"]) > max(raw)
+    assert "loses" in pair(found, "cps", "unimatch")["verdict"]
+
+
+def test_correction_is_by_budget(make_cells) -> None:
+    found = analyse(read_scores(make_cells({"supervised": 0.0, "bcp": 0.04}, {"1": -0.2, "3": 0.0}), {"1": 1, "3": 3}))
+    assert [entry["labelled"] for entry in found["comparisons"]] == ["1", "3"]
+    assert all(entry["p"] == entry["p_holm"] for entry in found["comparisons"])
+
+
+def test_ranks_add_up_and_follow_the_means(make_cells) -> None:
+    found = analyse(read_scores(make_cells({"supervised": 0.0, "bcp": 0.001, "cps": -0.1}), {"3": 3}))
+    first = {row["method"]: row["first"] for row in found["scores"]}
+    assert sum(first.values()) == pytest.approx(1)
+    assert first["cps"] == 0 and 0.05 < first["supervised"] < 0.95 and 0.05 < first["bcp"] < 0.95
+    equal = np.zeros((16, 2))
+    scores = read_scores(make_cells({"supervised": equal}, {"9": 0.0}), {"9": 9})
+    assert analyse(scores)["scores"][0]["first"] is None  # alone there is no rank
+
+
+def test_a_row_a_method_with_its_spread_and_cost(make_cells) -> None:
+    scores = read_scores(make_cells({"supervised": 0.0, "bcp": 0.04}), {"3": 3})
+    row = analyse(scores)["scores"][1]
+    dice = scores.dice("bcp", "3")
+    assert row["dice"]["mean"] == pytest.approx(dice.mean())
+    assert row["per_class"] == pytest.approx({"left": dice[..., 0].mean(), "right": dice[..., 1].mean()})
+    assert row["per_patient"]["p0"] == pytest.approx(dice[:, :2].mean())
+    assert [told["dice"] for told in row["repeats"]] == pytest.approx(dice.mean((1, 2)).tolist())
+    assert (row["minutes"], row["memory_mb"], row["gpu_memory_mb"]) == (2.0, 700, None)
+
+
+def test_only_seeds_that_both_have_are_compared(make_cells) -> None:
+    grid = make_cells({"supervised": 0.0, "bcp": 0.04})
+    (grid.cells[1].folder / "cell.json").unlink()  # bcp, seed 0
+    entry = pair(analyse(read_scores(grid, {"3": 3})), "bcp", "supervised")
+    assert [told["seed"] for told in entry["repeats"]] == [1, 2]
+
+
+def test_exemplars_are_repeats_of_one_budget(make_cells) -> None:
+    grid = make_cells({"supervised": 0.0, "bcp": 0.05}, {}, seeds=(0,), exemplars=("x", "y", "z"))
+    entry = pair(analyse(read_scores(grid, {"x": 1, "y": 1, "z": 1})), "bcp", "supervised")
+    assert entry["labelled"] == EXEMPLAR and entry["established"]
+    assert entry["verdict"].startswith("1 exemplar: bcp gains")
+
+
+def test_a_case_that_one_calls_empty_is_no_pair(make_cells) -> None:
+    hole = np.zeros((16, 2))
+    hole[4, 1] = np.nan
+    found = analyse(read_scores(make_cells({"supervised": 0.0, "bcp": 0.05 + hole}), {"3": 3}))
+    assert pair(found, "bcp", "supervised")["difference"]["mean"] == pytest.approx(0.05, abs=0.005)
+
+
+def test_few_patients_have_means_and_no_test(make_cells) -> None:
+    grid = make_cells({"supervised": 0.0, "bcp": 0.05})
+    for cell in grid.cells:
+        table = cell.run.evaluation / "metrics.csv"
+        lines = [line for line in table.read_text().splitlines() if not line.startswith(("p4", "p5", "p6", "p7"))]
+        table.write_text("\n".join(lines) + "\n")
+    entry = pair(analyse(read_scores(grid, {"3": 3})), "bcp", "supervised")
+    assert entry["p"] is None and entry["difference"]["low"] is None
+    assert (
+        entry["verdict"]
+        == "3 labelled: bcp gains +5.0 Dice over supervised: not established (too few patients to test)"
+    )
+
+
+def test_curves_need_three_budgets(make_cells) -> None:
+    budgets = {"1": -0.3, "2": -0.2, "4": -0.13}
+    scores = read_scores(make_cells({"supervised": 0.0}, budgets), {"1": 1, "2": 2, "4": 4})
+    (entry,) = analyse(scores, with_curve=True)["curves"]
+    assert entry["patients"] == [1, 2, 4] and entry["to"] == 8 and 0 < entry["gain"]["mean"] < 0.13
+    assert entry["gain"]["low"] <= entry["gain"]["mean"] <= entry["gain"]["high"]
+    for cell in scores.grid.cells:
+        if cell.budget.name == "4":
+            (cell.folder / "cell.json").unlink()
+    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"] == []

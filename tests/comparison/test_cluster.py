@@ -1,0 +1,74 @@
+"""Ray: an address that does not answer is said in seconds; a local cluster does the cells."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from fewmask.comparison import cluster
+from fewmask.comparison.cluster import Cluster, check_address
+from fewmask.errors import SettingsError
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+@pytest.fixture
+def with_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Ray were installed: only its addresses are looked at."""
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
+
+
+@pytest.mark.usefixtures("with_ray")
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_nobody_listens(scheme: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SettingsError, match=r"--ray .*127\.0\.0\.1:\d+: no answer \(connection refused\); start the"):
+        check_address(f"{scheme}127.0.0.1:{free_port()}")
+    assert time.monotonic() - began < 2 * cluster.ANSWERS_WITHIN
+
+
+@pytest.mark.usefixtures("with_ray")
+@pytest.mark.parametrize("address", ["", "somewhere", "http://here:80/x", "here:port", "ray://here"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(SettingsError, match="give local, auto, HOST:PORT or ray://HOST:PORT"):
+        check_address(address)
+
+
+def test_someone_who_listens_but_is_no_cluster_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "JOINS_WITHIN", 0.2)
+    monkeypatch.setattr(cluster, "_PROBE", "import time; time.sleep(60)")
+    with pytest.raises(SettingsError, match="lets nobody in for 0 seconds; is it a Ray cluster"):
+        cluster._probe("127.0.0.1:1")
+    monkeypatch.setattr(cluster, "JOINS_WITHIN", 20)
+    monkeypatch.setattr(cluster, "_PROBE", "raise ConnectionError('no such cluster')")
+    with pytest.raises(SettingsError, match="no such cluster; start the cluster"):
+        cluster._probe("127.0.0.1:1")
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'fewmask\[ray\]'"):
+        Cluster("local", cpus=1, gpus=0)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_cluster_runs_cells(tmp_path: Path) -> None:
+    """The cell is refused by api.run, which shows that its order arrived and its status came back."""
+    pytest.importorskip("ray")
+    pool = Cluster("local", cpus=1, gpus=0)
+    try:
+        run = {"data": str(tmp_path / "nowhere"), "out": str(tmp_path / "run"), "method": "supervised"}
+        future = pool.submit({"run": run, "command": ["fewmask"]}, tmp_path / "cell.log")
+        assert future.result(timeout=120) == 3
+    finally:
+        pool.close()
+    assert "nowhere" in (tmp_path / "cell.log").read_text()
