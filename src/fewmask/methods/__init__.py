@@ -13,6 +13,7 @@ from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.mean_teacher import MeanTeacher
+from fewmask.methods.proto_diff import ProtoDiff
 from fewmask.methods.supervised import Supervised
 from fewmask.types import Task
 
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "cps": CrossPseudoSupervision,
     "diffrect": DiffRect,
     "diff_cl": DiffCL,
+    "proto_diff": ProtoDiff,
 }
 
 
