@@ -96,7 +96,7 @@ def spoilt_data(catalogue: Catalogue, split: Split, kind: str, share: float, see
     cases = []
     for case in catalogue.cases:
         if case.id in chosen:
-            raw, grid = formats.read_mask(case.label, catalogue.labels.colours)
+            raw, grid = formats.read_mask(case.label, case.images[0], catalogue.labels.colours)
             rng = generator(seed, "spoilt", case.id)
             bad = spoilt(raw, _of(kind, chosen[case.id]), catalogue.labels.values[1:], rng)
             path = folder / "masks" / f"{case.id}{'.png' if grid.planar else '.nii.gz'}"
