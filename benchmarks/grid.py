@@ -48,6 +48,23 @@ DIFFRECT = {
     "diffrect, released": ("--method", "diffrect", "method.preset=released"),
 }
 LISTS = Path(__file__).parent / "lists"
+VOCALFOLDS = (
+    *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
+    *("--val", str(LISTS / "vocalfolds-val.txt")),
+    *("--test", str(LISTS / "vocalfolds-test.txt")),
+)
+PROTO = ("--method", "proto_diff")
+ANCHORS = {
+    "supervised": ("--method", "supervised"),
+    "mean_teacher": ("--method", "mean_teacher"),
+    "fixmatch": ("--method", "fixmatch"),
+    "proto_diff": PROTO,
+    "proto_diff, auxiliary head": (*PROTO, "method.predict_from=aux"),
+    "proto_diff, plain network": (*PROTO, "method.diffuse=false"),
+    "proto_diff, no prototypes": (*PROTO, "method.proto.weight=0", "method.gate.agreement=false"),
+    "proto_diff, no agreement": (*PROTO, "method.gate.agreement=false"),
+}
+"""proto_diff, its controls and the baselines."""
 CPU = ("train.threads=1", "train.workers=0")
 GRIDS = {
     "acdc-cpu": Grid(
@@ -154,18 +171,27 @@ GRIDS = {
         shared=("--recipe", "la-8", "--recipe", "paper", "--device", "cuda"),
         cells={method: ("--method", method) for method in ("supervised", "cps", "diff_cl")},
     ),
+    "vocalfolds-proto": Grid(
+        data="vocalfolds",
+        steps=2000,
+        seeds=(0, 1),
+        shared=(*VOCALFOLDS, "method.labelled_batch=6", *CPU),
+        cells=ANCHORS,
+    ),
+    "cxr-proto": Grid(
+        data="cxr_devices",
+        steps=2000,
+        seeds=(0, 1),
+        shared=("plan.size=[128,128]", "method.labelled_batch=6", *CPU),  # at 96x96 tubes are thinner than a pixel
+        cells=ANCHORS,
+    ),
     "planar-cpu": Grid(
         data="",
         steps=3000,
         seeds=(0,),
         shared=("--method", "supervised", *CPU),
         cells={
-            "vocalfolds": (
-                "vocalfolds",
-                *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
-                *("--val", str(LISTS / "vocalfolds-val.txt")),
-                *("--test", str(LISTS / "vocalfolds-test.txt")),
-            ),
+            "vocalfolds": ("vocalfolds", *VOCALFOLDS),
             "cxr_devices": ("cxr_devices",),
         },
     ),
@@ -198,7 +224,7 @@ def run(command: list[str], log: Path) -> int:
 def table(name: str, out: Path) -> str:
     """One row a finished cell: test Dice of the val-chosen checkpoint with interval, of the last one, and more."""
     grid = GRIDS[name]
-    head = "| cell | seed | Dice [95 %] | per class | distance | last checkpoint | val | minutes | commit |"
+    head = "| cell | seed | Dice [95 %] | IoU | Dice per class | distance | last checkpoint | val | minutes | commit |"
     rows = [head, "|" + "---|" * (head.count("|") - 1)]
     for cell in grid.cells:
         for seed in grid.seeds:
@@ -215,6 +241,7 @@ def table(name: str, out: Path) -> str:
                 cell,
                 str(seed),
                 _interval(found["dice"]),
+                _number(found["iou"]["mean"]),
                 ", ".join(f"{k} {_number(v['dice']['mean'])}" for k, v in found["per_class"].items()),
                 f"{_interval(distance, 1)} {unit}" if distance else "-",
                 _mean(last),

@@ -1,6 +1,7 @@
 import pytest
+from pydantic import model_validator
 
-from fewmask.config import Config, Train, merge, nearest, parse_assignments, validated
+from fewmask.config import Config, Settings, Train, merge, nearest, parse_assignments, validated
 from fewmask.errors import SettingsError
 from fewmask.types import StrongView, WeakView
 
@@ -85,3 +86,19 @@ def test_with_nothing_near_all_are_named_up_to_a_dozen():
     assert nearest("zzz", ["b", "a"]) == "; known: a, b"
     names = [f"{number:03}" for number in range(200)]
     assert nearest("zzz", names) == f"; known: {', '.join(names[:12])} and 188 more"
+
+
+def test_parts_that_do_not_fit_are_told_without_all_the_others() -> None:
+    class Pair(Settings):
+        low: int = 0
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _fit(self) -> "Pair":
+            if self.low > self.high:
+                raise ValueError("low is over high; exchange them")
+            return self
+
+    with pytest.raises(SettingsError) as caught:
+        validated(Pair, {"low": 3}, where="method")
+    assert str(caught.value) == "settings of method: low is over high; exchange them"

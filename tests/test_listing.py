@@ -49,12 +49,19 @@ def test_catalogue() -> None:
 
 def test_split() -> None:
     split = Split(labelled=("p1_a:3", "p1_a:5"), unlabelled=("p0_a", "p0_b", "p1_b"), val=("p2_a", "p2_b"))
-    assert listing.split_json(split, catalogue()) == {
+    assert listing.split_json(split, catalogue(), {"lesion": 0}) == {
         "labelled": {"cases": 1, "patients": 1},
         "unlabelled": {"cases": 3, "patients": 2},
         "val": {"cases": 2, "patients": 1},
         "test": {"cases": 0, "patients": 0},
+        "labelled_voxels": {"lesion": 0},
     }
+    lines = listing.split_text(["labelled: 1 patient"], {"lesion": 0, "nerve": 1234}, Path("split.json")).splitlines()
+    assert lines[1:3] == [
+        "labelled voxels: lesion 0, nerve 1,234",
+        "no labelled image shows lesion; it cannot be learnt",
+    ]
+    assert listing.split_text(["a"], None, Path("split.json")).splitlines() == ["a", "split split.json"]
 
 
 def test_summary_with_and_without_intervals() -> None:
@@ -89,3 +96,19 @@ def test_a_comparison_in_words() -> None:
     assert lines[1].split() == ["bcp", "3", "2", "0.800", "[0.700,", "0.900]", "50", "%", "12.0"]
     assert lines[2].split()[-2:] == ["-", "-"]
     assert lines[3:] == ["", "v", "c", "", "failed: cell: why", "", "page x/comparison.html"]
+
+
+def test_an_audit_of_two_networks_has_their_names() -> None:
+    dice = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    found = {
+        "split": "val",
+        "cases": 3,
+        "pair": ["auxiliary", "sampled"],
+        "dice": {"auxiliary": dice, "sampled": dice, "one_step": dice},
+        "differences": {"sampled - auxiliary": dice, "sampled - one_step": dice},
+        "verdict": "The labels of sampled are better.",
+    }
+    lines = listing.audit_text(found).splitlines()
+    assert lines[2].split(maxsplit=2)[2] == "sampled - this"
+    assert [line.split()[0] for line in lines[3:6]] == ["auxiliary", "sampled", "one_step"]
+    assert lines[4].split(maxsplit=1)[1] == "0.500 [0.400, 0.600]"

@@ -33,6 +33,12 @@ def test_large_volumes_are_accumulated_in_blocks():
     assert not need(patch_size=(64, 96, 96), prepared=(700, 340, 340)).whole
 
 
+def test_samples_that_are_kept_count_with_their_masks():
+    one, several = need(), need(apart=10)
+    assert several.restoring > one.restoring + 9 * 2 * 40 * 512 * 512
+    assert several.accumulating > 5 * one.accumulating
+
+
 def test_machine_is_asked():
     assert available_bytes() > 2**20
 

@@ -279,3 +279,30 @@ def test_groups(phantoms: Path) -> None:
 
 def test_run_layout_is_that_of_runs(tmp_path: Path) -> None:
     assert open_run(tmp_path / "a" / "b") == Run(tmp_path / "a" / "b")
+
+
+def test_a_method_that_needs_every_class_refuses_a_budget_without_one(order: Order, tmp_path: Path, capsys) -> None:
+    """The phantoms' masks hold what dataset.yaml names, but for one class that no mask shows."""
+    catalogue = open_catalogue(order.data, quiet=True)
+    labels = replace(catalogue.labels, names=(*catalogue.labels.names, "rare"), values=(*catalogue.labels.values, 77))
+    write_catalogue(replace(catalogue, labels=labels), tmp_path / "catalogue", absolute=True)
+    settings = {**order.request.settings, "method": {**order.request.settings["method"], "latent": {"dim": 16}}}
+    wanted = replace(
+        order, data=tmp_path / "catalogue", request=Request(method="proto_diff", settings=settings), quiet=False
+    )
+    run = open_run(tmp_path / "run")
+    with pytest.raises(SettingsError, match="no labelled image shows rare, and proto_diff needs each class; label one"):
+        make_ready(wanted, run)
+    assert not run.split.exists()
+
+    def allowing(*names: str) -> Order:
+        more = {**settings, "method": {**settings["method"], "allow_missing": list(names)}}
+        return replace(wanted, request=Request(method="proto_diff", settings=more))
+
+    with pytest.raises(SettingsError, match=r"method\.allow_missing: no class 'rar'; did you mean 'rare'"):
+        make_ready(allowing("rar"), run)
+    make_ready(allowing("rare"), run)
+    assert "no labelled image shows rare; it cannot be learnt" in capsys.readouterr().err
+    elsewhere = replace(order, data=tmp_path / "catalogue", quiet=False)
+    make_ready(elsewhere, open_run(tmp_path / "other"))
+    assert "no labelled image shows rare; it cannot be learnt" in capsys.readouterr().err

@@ -388,3 +388,50 @@ def test_a_disk_too_small_for_probabilities_is_said(tmp_path, monkeypatch):
     path = save_volume(tmp_path / "a.nii.gz", classes())
     with pytest.raises(OutOfMemory, match="for probabilities; free disk"):
         predict_case(model(), as_case(path), settings=Predict(), probabilities=True, scratch=tmp_path)
+
+
+def test_samples_leave_their_mean_their_entropy_and_each_mask(tmp_path):
+    save_model(model(predictor=Noisy(), patch_size=(17, 23)), tmp_path / "model")
+    path = save_volume(tmp_path / "a.nii.gz", classes())
+
+    def run(out, **options):
+        (mask,) = predict(tmp_path / "model", [path], tmp_path / out, device="cpu", quiet=True, **options)
+        return stored(mask)
+
+    once = run("one")
+    assert not any(entry.is_dir() for entry in (tmp_path / "one").iterdir())
+    mean = run("kept", samples=4, keep_samples=True)
+    each = [stored(file) for file in sorted((tmp_path / "kept" / "samples" / "a").iterdir())]
+    assert len(each) == 4 and len({sample.tobytes() for sample in each}) == 4
+    assert np.array_equal(each[0], once)  # the first sample is what one prediction is
+    assert np.array_equal(mean, run("mean", samples=4))
+    for out in ("kept", "mean"):
+        values = nib.load(tmp_path / out / "probabilities" / "a.nii.gz").get_fdata()
+        assert np.array_equal(np.array(LABELS.values)[values.argmax(-1)].T, mean)
+        assert (tmp_path / out / "uncertainty" / "a.nii.gz").is_file()
+    assert not (tmp_path / "mean" / "samples").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 10_000}, "--samples 10000: at least 1, at most 1000"),
+        ({"keep_samples": True}, "--keep-samples: one sample is the mask itself"),
+        ({"samples": 3, "keep_samples": True}, "draws nothing at random; leave it and --samples out"),
+    ],
+)
+def test_impossible_samples_are_refused_before_anything_is_written(tmp_path, options, message):
+    save_model(model(), tmp_path / "model")
+    path = save_volume(tmp_path / "a.nii.gz", classes())
+    with pytest.raises(SettingsError, match=message):
+        predict(tmp_path / "model", [path], tmp_path / "out", device="cpu", quiet=True, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_kept_samples_are_no_masks_to_evaluate(tmp_path):
+    from fewmask.pairing import masks_by_name
+
+    save_model(model(predictor=Noisy(), patch_size=(17, 23)), tmp_path / "model")
+    path = save_volume(tmp_path / "a.nii.gz", classes())
+    predict(tmp_path / "model", [path], tmp_path / "out", device="cpu", quiet=True, samples=2, keep_samples=True)
+    assert list(masks_by_name(tmp_path / "out")) == ["a"]

@@ -147,3 +147,14 @@ def test_predict_prepared_depends_on_case_and_seed():
     assert not np.array_equal(first, predict(case="b"))
     assert not np.array_equal(first, predict(seed=1))
     assert predict(patch_size=(16, 17, 23)).shape == first.shape
+
+
+def test_samples_that_stay_apart_have_the_mean_of_those_that_do_not():
+    for patch_size in ((17, 23), (8, 12), (16, 8, 12)):
+        mean = found(Noisy(), patch_size, samples=3, flips=True)
+        windows = Windows(
+            Noisy(), patch_size=patch_size, settings=Predict(flips=True), flip=(0,), seed=5, samples=3, apart=True
+        )
+        apart = torch.cat(list(windows.blocks(IMAGE, whole=True)), dim=1).unflatten(0, (3, 3))
+        assert not torch.equal(apart[0], apart[1])
+        torch.testing.assert_close(apart.mean(0), mean)

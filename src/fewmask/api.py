@@ -114,6 +114,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     samples: int = 1,
+    keep_samples: bool = False,
     format: str | None = None,
     flips: bool = False,
     device: str = "auto",
@@ -122,7 +123,8 @@ def predict(
     """Masks of `inputs` (files, folders or catalogues) in `out`, on the grid of each image; returns their paths.
 
     model: a run folder or a model folder.  probabilities, uncertainty: also write each class's probability and the
-    entropy.  samples: predictions to average where the model draws at random.  No mask is opened; masks that are there
+    entropy.  samples: predictions to average where the model draws at random; several also write probabilities and
+    entropy of their mean, and with keep_samples the mask of each.  No mask is opened; masks that are there
     already are kept.
     """
     several = [inputs] if isinstance(inputs, str | Path) else inputs
@@ -134,6 +136,7 @@ def predict(
         probabilities=probabilities,
         uncertainty=uncertainty,
         samples=samples,
+        keep_samples=keep_samples,
         format=format,
         settings=config.Predict(flips=flips),
         device=device,

@@ -96,7 +96,7 @@ def change(raw: np.ndarray, rectified: np.ndarray, truth: np.ndarray) -> np.ndar
 
 
 def _mask(path: Path, image: Path, labels: LabelSet) -> np.ndarray:
-    return formats.encode_mask(formats.read_mask(path, image)[0], labels, str(path))
+    return formats.encode_mask(formats.read_mask(path, image, labels.colours)[0], labels, str(path))
 
 
 def _painted(ground: Image.Image, kinds: np.ndarray) -> Image.Image:

@@ -146,6 +146,8 @@ def validated(model: type[AnySettings], values: Mapping[str, Any], where: str = 
         given: Any = values
         for part in path:
             given = given.get(part) if isinstance(given, Mapping) else None
+        if not path:  # parts that do not fit each other
+            raise SettingsError(f"settings{' of ' if where else ''}{where}: {_wanted(first)}") from None
         key = ".".join([where, *path] if where else path)
         raise SettingsError(f"setting {key}={given!r}: {_wanted(first)}") from None
 

@@ -119,7 +119,7 @@ def _resolved(protocol: str, cases: Sequence[Case]) -> str:
 
 
 def _score(case: Case, path: Path, labels: LabelSet, protocol: str) -> Scored:
-    raw, grid = formats.read_mask(case.label, case.images[0])
+    raw, grid = formats.read_mask(case.label, case.images[0], labels.colours)
     reference = formats.encode_mask(raw, labels, f"{case.id}: {case.label.name}")
     raw, predicted_grid = formats.read_mask(path, case.images[0])
     _require_same_place(case.id, path, predicted_grid, grid)

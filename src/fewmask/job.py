@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewmask import audit as auditing
-from fewmask import changes
+from fewmask import changes, distributed
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue
 from fewmask.device import choose_device
 from fewmask.errors import SettingsError
@@ -19,7 +19,7 @@ from fewmask.order import Order, Ready, make_ready, open_run
 from fewmask.prediction import predict
 from fewmask.report import report as write_report
 from fewmask.runs import REQUEST, Run, atomic_write
-from fewmask.training import distributed, trainer
+from fewmask.training import trainer
 
 
 @dataclass(frozen=True, kw_only=True)

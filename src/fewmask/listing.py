@@ -126,17 +126,24 @@ def _series_lines(catalogue: Catalogue) -> list[str]:
     return ["", table(rows), ""] if rows else []
 
 
-def split_json(split: Split, catalogue: Catalogue) -> dict[str, Any]:
-    """Cases and patients of each role."""
-    return {
+def split_json(split: Split, catalogue: Catalogue, voxels: Mapping[str, int] | None) -> dict[str, Any]:
+    """Cases and patients of each role, and the labelled voxels of each class, None where they were not counted."""
+    roles = {
         role: {"cases": len(ids), "patients": len({catalogue.by_id[case].patient for case in ids})}
         for role, ids in ((role, split.cases(role)) for role in ROLES)
     }
+    return {**roles, "labelled_voxels": voxels if voxels is None else dict(voxels)}
 
 
-def split_text(reasons: Sequence[str], path: Path) -> str:
-    """Who plays which role and why, for people."""
-    return "\n".join([*reasons, f"split {path}"])
+def split_text(reasons: Sequence[str], voxels: Mapping[str, int] | None, path: Path) -> str:
+    """Who plays which role and why, and what the labelled masks hold, for people."""
+    lines = [*reasons]
+    if voxels is not None:
+        lines.append("labelled voxels: " + ", ".join(f"{name} {count:,}" for name, count in voxels.items()))
+        missing = [name for name, count in voxels.items() if not count]
+        if missing:
+            lines.append(f"no labelled image shows {', '.join(missing)}; it cannot be learnt")
+    return "\n".join([*lines, f"split {path}"])
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -189,11 +196,12 @@ def interval(value: Mapping[str, Any] | None) -> str:
 
 def audit_text(found: Mapping[str, Any]) -> str:
     """The table of an audit and its verdict, for people."""
+    _, after = found["pair"]
     rows = [
         {
             "pseudo-labels": name,
             "dice": interval(dice),
-            "rectified - this": interval(found["differences"][f"rectified - {name}"]) if name != "rectified" else "",
+            f"{after} - this": interval(found["differences"][f"{after} - {name}"]) if name != after else "",
         }
         for name, dice in found["dice"].items()
     ]

@@ -46,12 +46,15 @@ def estimate(
     batch: int,
     width: int,
     maps: bool = False,
+    apart: int = 1,
 ) -> Estimate:
-    """native and prepared: shapes (D, H, W); width: channels of the network's finest level; maps: entropy is kept too.
+    """native and prepared: shapes (D, H, W); width: channels of the network's finest level; maps: entropy is kept too;
+    apart: samples whose probabilities and masks are kept each.
 
     The factors are counts of the copies alive together, rounded up; tests hold the sum above what is measured.
     """
     voxels, points = channels * prod(native), channels * prod(prepared)
+    classes *= apart
     plane = classes * prod(prepared[1:]) * FLOAT
     depth = patch_size[0] if len(patch_size) == 3 else batch
     whole = len(patch_size) == 3 and plane * prepared[0] <= WHOLE_BYTES
@@ -62,7 +65,7 @@ def estimate(
         preparing=voxels * FLOAT + points * 16,
         network=rows * prod(patch_size) * (12 * width + 3 * classes) * FLOAT,
         accumulating=points * FLOAT + plane * held * (3 if whole or len(patch_size) == 2 else 5),
-        restoring=classes * prod(native[1:]) * FLOAT * 4 + prod(native) * (6 + FLOAT * maps),
+        restoring=classes * prod(native[1:]) * FLOAT * 4 + prod(native) * (6 + FLOAT * maps + 2 * (apart - 1)),
         whole=whole,
     )
 

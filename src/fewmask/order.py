@@ -15,7 +15,8 @@ import yaml
 
 from fewmask import config, resolution
 from fewmask.choice import choose_method
-from fewmask.config import Config
+from fewmask.config import Config, nearest
+from fewmask.data.budget import classes_not_shown, told_missing
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
 from fewmask.data.prepare import prepare
@@ -111,6 +112,7 @@ def make_ready(order: Order, run: Run) -> Ready:
     _check_unlabelled(settings, split)
     preparation = preparation_for(catalogue, settings.plan)
     cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
+    _check_classes(settings, catalogue, split, cache, order.quiet)
     if not (run.root / REQUEST).exists():
         atomic_write(run.root / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
     if not (run.catalogue / "dataset.yaml").exists():
@@ -237,6 +239,26 @@ def _check_unlabelled(settings: Config, split: Split) -> None:
             f"method {settings.method['name']} learns from unlabelled images and there is none; "
             "use --method supervised, a smaller --labelled, or add images without masks"
         )
+
+
+def _check_classes(settings: Config, catalogue: Catalogue, split: Split, cache: Cache, quiet: bool) -> None:
+    """Say which classes no labelled voxel shows; raise SettingsError where the method needs each and allows none."""
+    missing = classes_not_shown(cache, split, catalogue.labels.names)
+    if not missing:
+        return
+    method = resolution.trial(settings)
+    if method.needs_every_class:
+        allowed = method.config.allow_missing
+        unknown = next((name for name in allowed if name not in catalogue.labels.names), None)
+        if unknown is not None:
+            raise SettingsError(f"method.allow_missing: no class '{unknown}'{nearest(unknown, catalogue.labels.names)}")
+        refused = [name for name in missing if name not in allowed]
+        if refused:
+            raise SettingsError(
+                f"{told_missing(refused)}, and {settings.method['name']} needs each class; label one that does, "
+                f"or say 'method.allow_missing=[{', '.join(missing)}]'"
+            )
+    say(f"split: {told_missing(missing)}; it cannot be learnt", quiet)
 
 
 def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:

@@ -18,7 +18,7 @@ from fewmask.types import ROLES, Case, LabelSet
 
 PLAIN_VALUES = 256
 """More different values than this in a folder of masks are no classes."""
-BESIDE_MASKS = ("probabilities", "uncertainty")
+BESIDE_MASKS = ("probabilities", "uncertainty", "samples")
 """Folders that `predict` writes into a folder of masks; what they hold are no masks."""
 
 
@@ -52,7 +52,7 @@ def masks_by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files_below(folder):
         inside = path.parent.relative_to(folder)
-        if formats.is_image_file(path) and inside.as_posix() not in BESIDE_MASKS:
+        if formats.is_image_file(path) and inside.parts[:1] not in {(name,) for name in BESIDE_MASKS}:
             name = identifier((inside / formats.stem(path)).as_posix())
             if name in found:
                 raise DataError(f"{folder}: {found[name].name} and {path.name} are both masks of '{name}'; remove one")

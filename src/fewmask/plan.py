@@ -278,7 +278,7 @@ def _planes(
 ) -> Iterable[np.ndarray]:
     """One-hot maps (K, *S) of one labelled mask: of each labelled slice that is not empty, or in 3-D of all of them."""
     dims = preparation.dims
-    raw, _ = formats.read_mask(case.label, case.images[0])
+    raw, _ = formats.read_mask(case.label, case.images[0], labels.colours)
     if slices is None:  # the maps are coarse: only the numbers of slices need the prepared grid
         preparation = preparation.model_copy(update={"spacing_mm": None, "zoom": 1.0})
     turn, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)

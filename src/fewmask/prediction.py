@@ -34,6 +34,8 @@ from fewmask.windows import Windows, case_seed, evaluating, predict_prepared
 
 __all__ = ["FORMATS", "Prediction", "predict", "predict_case", "predict_prepared"]
 
+MOST_SAMPLES = 1000
+"""The error of a mean falls with the root of their number: more of them tell nothing that these do not."""
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".seg.nrrd", "png": ".png", "dicom-seg": ".dcm"}
 """Format of masks -> suffix."""
 RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -44,13 +46,14 @@ class Prediction:
     """What was found of one case, all in native order on `grid`.
 
     mask (D, H, W): raw values of the data set; probabilities (K, D, H, W) float32 and entropy (D, H, W) float32 in
-    [0, 1] (that of equal probabilities is 1), None unless asked for.
+    [0, 1] (that of equal probabilities is 1), None unless asked for; samples (R, D, H, W): each sample's mask.
     """
 
     mask: np.ndarray
     grid: Grid
     probabilities: np.ndarray | None = None
     entropy: np.ndarray | None = None
+    samples: np.ndarray | None = None
 
 
 def predict_case(
@@ -62,15 +65,18 @@ def predict_case(
     samples: int = 1,
     probabilities: bool = False,
     uncertainty: bool = False,
+    keep_samples: bool = False,
     scratch: Path | None = None,
 ) -> Prediction:
     """Read, prepare, predict and bring back one case.  Its label is not looked at.
 
-    samples: predictions that are averaged, where the predictor draws at random; scratch: folder for the array of
-    probabilities, which is as large as the result, None: in memory.  Raises DataError, OutOfMemory.
+    samples: predictions that are averaged, where the predictor draws at random; keep_samples: each one's mask, too;
+    scratch: folder for the array of probabilities, which is as large as the result, None: in memory.
+    Raises DataError, OutOfMemory.
     """
     preparation = validated(Preparation, model.preparation, where="preparation")
-    need = estimate_case(model, case, preparation, settings, uncertainty)
+    drawn = samples if model.predictor.stochastic else 1
+    need = estimate_case(model, case, preparation, settings, uncertainty, drawn if keep_samples else 1)
     check_memory(case.id, need, settings.batch)
     with memory_errors(case.id, f"predict.batch ({settings.batch})"):
         image, grid = formats.read_case_image(case)
@@ -92,14 +98,20 @@ def predict_case(
             device=device,
             seed=case_seed(model.seed, case.id),
             samples=samples,
+            apart=keep_samples,
         )
         oriented = turn.apply_grid(grid).shape
         classes = np.empty(oriented, np.uint8 if len(model.labels) <= 255 else np.uint16)
         entropy = np.empty(oriented, np.float32) if uncertainty else None
         kept = _array((len(model.labels), *oriented), scratch) if probabilities else None
+        each = np.empty((drawn, *oriented), classes.dtype) if keep_samples else None
         with evaluating(model.predictor, device), torch.no_grad():
             rows = native_rows(windows.blocks(prepared, need.whole), prepared_grid.shape[0], oriented)
             for index, row in enumerate(rows):
+                if each is not None:
+                    apart = row.unflatten(0, (drawn, len(model.labels)))
+                    each[:, index] = apart.numpy().argmax(1)
+                    row = apart.mean(0)
                 classes[index] = row.numpy().argmax(0)  # on a CPU 7 times as fast as torch's
                 if entropy is not None:
                     entropy[index] = _entropy(row).numpy()
@@ -110,13 +122,14 @@ def predict_case(
             grid=grid,
             probabilities=None if kept is None else turn.undo(kept),
             entropy=None if entropy is None else turn.undo(entropy),
+            samples=None if each is None else formats.decode_mask(turn.undo(each), model.labels),
         )
 
 
 def estimate_case(
-    model: Model, case: Case, preparation: Preparation, settings: Predict, uncertainty: bool = False
+    model: Model, case: Case, preparation: Preparation, settings: Predict, uncertainty: bool = False, apart: int = 1
 ) -> Estimate:
-    """What `predict_case` will hold, from the header of the case's image."""
+    """What `predict_case` will hold, from the header of the case's image; apart: samples that are kept each."""
     header = formats.read_header(case.images[0])
     try:
         turn, prepared = prepared_geometry(header.grid, preparation)
@@ -131,6 +144,7 @@ def estimate_case(
         batch=settings.batch,
         width=model.predictor.width,
         maps=uncertainty,
+        apart=apart,
     )
 
 
@@ -142,6 +156,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     samples: int = 1,
+    keep_samples: bool = False,
     format: str | None = None,
     settings: Predict | None = None,
     device: str = "auto",
@@ -151,19 +166,30 @@ def predict(
     """Write the mask of every case to `out`/<id>.nii.gz, .seg.nrrd, .png or .dcm and return their paths.
 
     inputs: files, folders, data sets or catalogues; cases: given directly instead.  probabilities and uncertainty also
-    write out/probabilities/<id>.nii.gz (classes last) and out/uncertainty/<id>.nii.gz.  format: a key of FORMATS, None:
-    PNG for pictures, else NIfTI, with colour tables for 3D Slicer and ITK-SNAP beside.  What the same model wrote
-    before with the same settings from the same files is kept.  Raises SettingsError, DataError, OutOfMemory.
+    write out/probabilities/<id>.nii.gz (classes last) and out/uncertainty/<id>.nii.gz; several samples of a model that
+    draws at random do so, too: of their mean.  keep_samples: each one's mask in out/samples/<id>/.
+    format: a key of FORMATS, None: PNG for pictures, else NIfTI, with colour tables for 3D Slicer and ITK-SNAP beside.
+    What the same model wrote before with the same settings from the same files is kept.
+    Raises SettingsError, DataError, OutOfMemory.
     """
     settings = settings or Predict()
     if format is not None and format not in FORMATS:
         raise SettingsError(f"--format {format}{nearest(format, FORMATS)}")
-    if samples < 1:
-        raise SettingsError(f"--samples {samples}: at least 1")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise SettingsError(f"--samples {samples}: at least 1, at most {MOST_SAMPLES}")
+    if keep_samples and samples == 1:
+        raise SettingsError("--keep-samples: one sample is the mask itself; ask for more, such as --samples 8")
     device = choose_device(device)
     model = load_model(model_folder)
+    if samples > 1 and model.predictor.stochastic:
+        probabilities = uncertainty = True
+    elif samples > 1:
+        if keep_samples:
+            raise SettingsError(f"--keep-samples: {model_folder} draws nothing at random; leave it and --samples out")
+        say("predict: this model draws nothing at random; --samples changes nothing", quiet)
     chosen = input_cases(inputs, model.channels) if cases is None else list(cases)
-    names = {case.id: _files(case, format, probabilities, uncertainty) for case in chosen}
+    drawn = samples if keep_samples else 0
+    names = {case.id: _files(case, format, probabilities, uncertainty, drawn) for case in chosen}
     key = {"model": model_hash(model_folder), "flips": settings.flips, "overlap": settings.overlap, "samples": samples}
     for path in inputs:
         if path.resolve() == out.resolve():
@@ -173,7 +199,7 @@ def predict(
     origin = f"fewmask {key['model'][:12]}"
     due = [case for case in chosen if not record.finished(case, names[case.id])]
     if due:
-        say(_announcement(model, due, len(chosen), settings, uncertainty), quiet)
+        say(_announcement(model, due, len(chosen), settings, uncertainty, max(1, drawn)), quiet)
     for case in track(due, "predict", len(due), quiet=quiet):
         record.begin(case, names[case.id])
         found = predict_case(
@@ -184,9 +210,16 @@ def predict(
             samples=samples,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            keep_samples=keep_samples,
             scratch=out,
         )
         like = case.images[0]
+        for number in range(drawn):
+            path = out / names[case.id][f"sample {number}"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            formats.write_mask(
+                path, found.samples[number], found.grid, like, model.labels, f"{origin}, sample {number}"
+            )
         if probabilities:
             formats.write_volume(out / names[case.id]["probabilities"], found.probabilities, found.grid, like)
         if uncertainty:
@@ -199,7 +232,7 @@ def predict(
     return [out / names[case.id]["mask"] for case in chosen]
 
 
-def _files(case: Case, format: str | None, probabilities: bool, uncertainty: bool) -> dict[str, str]:
+def _files(case: Case, format: str | None, probabilities: bool, uncertainty: bool, samples: int = 0) -> dict[str, str]:
     """What is written for a case: kind -> path within the output folder."""
     picture = formats.suffix(case.images[0]) in RASTER
     ending = FORMATS[format or ("png" if picture else "nifti")]
@@ -215,13 +248,17 @@ def _files(case: Case, format: str | None, probabilities: bool, uncertainty: boo
         files["probabilities"] = f"probabilities/{case.id}.nii.gz"
     if uncertainty:
         files["uncertainty"] = f"uncertainty/{case.id}.nii.gz"
+    digits = len(str(samples - 1))
+    files |= {f"sample {number}": f"samples/{case.id}/{number:0{digits}d}{ending}" for number in range(samples)}
     return files
 
 
-def _announcement(model: Model, due: Sequence[Case], total: int, settings: Predict, uncertainty: bool) -> str:
+def _announcement(
+    model: Model, due: Sequence[Case], total: int, settings: Predict, uncertainty: bool, apart: int
+) -> str:
     """One line on what is to come, after the largest case was found to fit."""
     preparation = validated(Preparation, model.preparation, where="preparation")
-    needs = [(estimate_case(model, case, preparation, settings, uncertainty), case.id) for case in due]
+    needs = [(estimate_case(model, case, preparation, settings, uncertainty, apart), case.id) for case in due]
     need, largest = max(needs, key=lambda pair: pair[0].peak)
     check_memory(largest, need, settings.batch)
     shape = formats.read_header(next(case for case in due if case.id == largest).images[0]).grid.shape

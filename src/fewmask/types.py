@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelSet:
     """The classes of a data set: the only place that maps raw values of a user's masks <-> 0..K-1.
 
     `names[0]` is the background. `values[k]` is the raw value of class k; `ignore` is the raw value that is neither
-    trained on nor scored, or None.
+    trained on nor scored, or None.  `merged`: raw values that are read as another raw value; `colours`: (red, green,
+    blue) of masks in colours -> raw value.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     ignore: int | None = None
+    merged: Mapping[int, int] = field(default_factory=dict, hash=False)
+    colours: Mapping[Colour, int] = field(default_factory=dict, hash=False)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -51,12 +51,15 @@ class Windows:
         device: torch.device | str = "cpu",
         seed: int = 0,
         samples: int = 1,
+        apart: bool = False,
     ) -> None:
         """seed: of the run and the case; flip: axes to mirror along where `settings.flips` asks for it; samples:
-        repetitions that are averaged, for predictors that draw at random."""
+        repetitions that are averaged, for predictors that draw at random; apart: they are not averaged, `blocks` yields
+        their classes one sample after the other (R * K, n, H, W)."""
         self.predictor, self.patch_size, self.settings = predictor, tuple(patch_size), settings
         self.device, self.seed = torch.device(device), seed
         self.samples = samples if predictor.stochastic else 1
+        self.apart = apart
         axes = tuple(flip) if settings.flips else ()
         self.mirrors = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
 
@@ -140,15 +143,21 @@ class Windows:
             # torch 2.13 convolves a single volume on a path over twice as slow as that of two
             rows, keys = rows.repeat(2, 1, 1, 1, 1), [*keys, *keys]
         rows = rows.to(self.device)
-        total: Tensor | None = None
+        drawn: list[Tensor] = []
         for sample in range(self.samples):
+            total: Tensor | None = None
             for mirror in self.mirrors:
                 dims = [axis + 2 for axis in mirror]
                 seeds = [derive(self.seed, sample, str(mirror), *key) for key in keys]
                 seed = torch.tensor(seeds, dtype=torch.int64, device=self.device)
                 found = self.predictor(rows.flip(dims), seed).flip(dims)
                 total = found if total is None else total + found
-        return total[:count] / (self.samples * len(self.mirrors))
+            if drawn and not self.apart:
+                drawn[0] += total
+            else:
+                drawn.append(total)
+        found = torch.cat(drawn, dim=1)[:count]
+        return found / (len(self.mirrors) * (1 if self.apart else self.samples))
 
 
 @contextmanager

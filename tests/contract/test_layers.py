@@ -22,7 +22,7 @@ LAYERS = (
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
     {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
-    {"types", "config", "recipe", "seeding", "errors", "choice"},
+    {"types", "config", "recipe", "seeding", "errors", "choice", "distributed"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""

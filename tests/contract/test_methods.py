@@ -22,12 +22,13 @@ TASKS = {
 CASES = [(name, dims) for name in METHODS for dims in TASKS]
 TOTAL = 100
 # An untrained network is confident of nothing, and what is not believed has no gradient; nor has the contrast of
-# classes that no pure region has shown yet.
+# classes that no pure region has shown yet.  Labels are drawn voxel by voxel: a coarser latent could not learn them.
 BELIEVE_ALL = {
     "fixmatch": {"threshold": 0.0},
     "unimatch": {"threshold": 0.0},
     "ua_mt": {"bound": (1.0, 1.0)},
     "diffrect": {"threshold": 0.0},
+    "proto_diff": {"gate": {"threshold": 0.0, "agreement": False}, "latent": {"dim": 16, "layers": 1, "stride": 1}},
     "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
 }
 

@@ -20,9 +20,9 @@ def counted(monkeypatch):
     read = []
     real = checks.check_case
 
-    def check_case(case):
+    def check_case(case, colours):
         read.append(case.id)
-        return real(case)
+        return real(case, colours)
 
     monkeypatch.setattr(checks, "check_case", check_case)
     return read
@@ -75,10 +75,10 @@ def test_what_is_kept_of_a_case_is_small_and_images_are_held_by_threads_only(fil
     held, most = set(), []
     real = checks.check_case
 
-    def check_case(case):
+    def check_case(case, colours):
         held.add(case.id)
         most.append(len(held))
-        found = real(case)
+        found = real(case, colours)
         held.discard(case.id)
         return found
 

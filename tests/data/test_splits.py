@@ -332,3 +332,11 @@ def test_the_published_split_of_acdc(real_data) -> None:
     assert split.val == catalogue.lists["train"][-20:]
     assert len(split.unlabelled) == 160 - 14 - 20 - 20
     assert make_split(catalogue, "10%", "10").labelled == split.labelled
+
+
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_lists_that_share_a_patient_are_refused_by_its_name(held) -> None:
+    catalogue = catalogue_of(4, lists={"train": ("p0_0", "p1_0"), held: ("p1_1", "p2_0")})
+    with pytest.raises(DataError, match=f"'p1' is both in train and in {held} of the data set; .* rename one"):
+        choose_split(catalogue, "1")
+    choose_split(catalogue, "p0_0", val="p2", test="0")  # the lists are not asked

@@ -21,7 +21,8 @@ Labelled = Annotated[
     typer.Option(
         "--labelled",
         metavar="N|N%|FILE",
-        help="Patients to learn from: a number, a share, or a file of case or case:slice lines. "
+        help="Patients or sequences to learn from: a number, a share, or a file of case or case:slice lines; "
+        "'20 frames' and '10% frames' count single images. "
         "Not given: all that have a mask.",
     ),
 ]

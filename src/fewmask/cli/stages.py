@@ -88,6 +88,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Decide who is labelled, val and test. A layout's own lists are used where it has them."""
+    from fewmask.data.budget import labelled_voxels
     from fewmask.data.catalogue import open_catalogue
     from fewmask.data.splits import choose_split, write_split
     from fewmask.listing import split_json, split_text
@@ -95,8 +96,9 @@ def split(
 
     opened = grouped_by(open_catalogue(catalogue), group)
     roles, reasons = choose_split(opened, labelled, val, test, seed)
+    voxels = labelled_voxels(opened, roles)
     write_split(roles, out)
-    show(split_json(roles, opened), split_text(reasons, out), as_json)
+    show(split_json(roles, opened, voxels), split_text(reasons, voxels, out), as_json)
 
 
 def prepare(
@@ -127,8 +129,15 @@ def predict(
     ] = False,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write a map of the entropy.")] = False,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="R", min=1, help="Predictions to average where a model draws at random.")
+        int,
+        typer.Option(
+            "--samples",
+            metavar="R",
+            min=1,
+            help="Predictions to average where a model draws at random; writes its probabilities and entropy, too.",
+        ),
     ] = 1,
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Also write the mask of each sample.")] = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +158,7 @@ def predict(
         probabilities=probabilities,
         uncertainty=uncertainty,
         samples=samples,
+        keep_samples=keep_samples,
         format=format,
         flips=flips,
         device=device,

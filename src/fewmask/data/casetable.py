@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def write_catalogue(catalogue: Catalogue, folder: Path, absolute: bool = False) 
         "channels": list(catalogue.channels),
         "labels": dict(zip(catalogue.labels.names, catalogue.labels.values, strict=True)),
         "ignore": catalogue.labels.ignore,
+        **_also(catalogue.labels),
         "planar": catalogue.planar,
         "layout": catalogue.layout,
         "lists": {role: list(cases) for role, cases in catalogue.lists.items()},
@@ -85,6 +86,16 @@ def _series_table(series: tuple[Mapping[str, str], ...]) -> str:
     writer.writeheader()
     writer.writerows(series)
     return text.getvalue()
+
+
+def _also(labels: LabelSet) -> dict[str, object]:
+    """The keys `merge` and `colours`, where there is something to say."""
+    also: dict[str, object] = {}
+    if labels.merged:
+        also["merge"] = dict(labels.merged)
+    if labels.colours:
+        also["colours"] = {value: list(colour) for colour, value in labels.colours.items()}
+    return also
 
 
 def is_catalogue(folder: Path) -> bool:
@@ -117,7 +128,11 @@ def read_catalogue(folder: Path) -> Catalogue:
     return Catalogue(
         name=str(content.get("name") or folder.resolve().name),
         channels=channels,
-        labels=_label_set(content["labels"], content.get("ignore"), folder / DATASET),
+        labels=replace(
+            _label_set(content["labels"], content.get("ignore"), folder / DATASET),
+            merged=content["merge"],
+            colours=content["colours"],
+        ),
         planar=bool(planar),
         layout=str(content.get("layout") or "table"),
         cases=cases,

@@ -22,7 +22,7 @@ from fewmask.data.labels import values_of
 from fewmask.errors import DataError
 from fewmask.progress import track
 from fewmask.runs import append_log, read_log, writing
-from fewmask.types import Case
+from fewmask.types import Case, Colour
 
 MAX_THREADS = 4
 """Each holds one image in memory; more threads wait for the disk."""
@@ -48,8 +48,11 @@ class Check:
     regridded: tuple[str, ...] = ()
 
 
-def check_case(case: Case) -> Check:
-    """Read the image and the mask of a case.  DataError where a file is broken or the two do not lie on one grid."""
+def check_case(case: Case, colours: Mapping[Colour, int] | None = None) -> Check:
+    """Read the image and the mask of a case; colours: of masks in colours.
+
+    DataError where a file is broken or the two do not lie on one grid.
+    """
     image, grid = read_case_image(case)
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
@@ -59,7 +62,7 @@ def check_case(case: Case) -> Check:
             raise DataError(
                 f"case '{case.id}': its mask {case.label} is not there; correct the path, or leave it empty"
             )
-        mask, mask_grid = read_mask(case.label, case.images[0])
+        mask, mask_grid = read_mask(case.label, case.images[0], colours)
         apart = difference(grid, mask_grid)
         if apart:
             raise DataError(
@@ -82,15 +85,16 @@ def check_case(case: Case) -> Check:
 class Journal:
     """A file with a line for every case that was found good, and what told its files apart then."""
 
-    def __init__(self, path: Path | None) -> None:
-        """path: None keeps nothing."""
+    def __init__(self, path: Path | None, colours: Mapping[Colour, int] | None = None) -> None:
+        """path: None keeps nothing; colours: with which masks in colours are read."""
         self.path = path
+        self.colours = sorted([*colour, value] for colour, value in (colours or {}).items())
         self._entries = {} if path is None else _entries(path)
 
     def known(self, case: Case) -> Check | None:
         """The check of a case whose files are those of then."""
         entry = self._entries.get(case.id)
-        if entry is None or entry["files"] != _files(case):
+        if entry is None or entry["files"] != _files(case) or entry.get("colours", []) != self.colours:
             return None
         kept = entry["check"]
         values = None if kept["values"] is None else tuple(kept["values"])
@@ -102,7 +106,7 @@ class Journal:
             with writing(self.path.parent):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             entry = {"case": case.id, "version": __version__, "files": _files(case), "check": asdict(check)}
-            append_log(self.path, entry)
+            append_log(self.path, {**entry, "colours": self.colours} if self.colours else entry)
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
@@ -119,14 +123,18 @@ def _files(case: Case) -> list[list[Any]]:
 
 
 def check_all(
-    cases: Sequence[Case], workers: int | None, quiet: bool, journal: Path | None = None
+    cases: Sequence[Case],
+    workers: int | None,
+    quiet: bool,
+    journal: Path | None = None,
+    colours: Mapping[Colour, int] | None = None,
 ) -> tuple[list[Check], dict[str, DataError]]:
     """A check for every case that is good, in their order, and what is wrong with the others.
 
     Images are held by `workers` threads only, however many cases there are.
     """
     workers = workers or min(MAX_THREADS, os.cpu_count() or 1)
-    kept = Journal(journal)
+    kept = Journal(journal, colours)
     checks: dict[str, Check] = {}
     errors: dict[str, DataError] = {}
     with warnings.catch_warnings():
@@ -134,7 +142,7 @@ def check_all(
         warnings.simplefilter("ignore")
         with ThreadPoolExecutor(workers) as pool:
             try:
-                done = _in_turn(pool, cases, kept, workers * AHEAD)
+                done = _in_turn(pool, cases, kept, workers * AHEAD, colours)
                 for case, found in track(done, "scan", len(cases), quiet=quiet):
                     try:
                         checks[case.id] = found.result()
@@ -149,21 +157,25 @@ def check_all(
 
 
 def _in_turn(
-    pool: ThreadPoolExecutor, cases: Sequence[Case], journal: Journal, ahead: int
+    pool: ThreadPoolExecutor,
+    cases: Sequence[Case],
+    journal: Journal,
+    ahead: int,
+    colours: Mapping[Colour, int] | None,
 ) -> Iterator[tuple[Case, Future[Check]]]:
     """Cases with their checks as they are done; no more than `ahead` are under way."""
     waiting = iter(cases)
-    under_way = {pool.submit(_check, case, journal): case for case in islice(waiting, ahead)}
+    under_way = {pool.submit(_check, case, journal, colours): case for case in islice(waiting, ahead)}
     while under_way:
         done, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
             case = under_way.pop(future)
             for following in islice(waiting, 1):
-                under_way[pool.submit(_check, following, journal)] = following
+                under_way[pool.submit(_check, following, journal, colours)] = following
             if future.exception() is None and journal.known(case) is None:
                 journal.add(case, future.result())
             yield case, future
 
 
-def _check(case: Case, journal: Journal) -> Check:
-    return journal.known(case) or check_case(case)
+def _check(case: Case, journal: Journal, colours: Mapping[Colour, int] | None) -> Check:
+    return journal.known(case) or check_case(case, colours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ from fewmask.data.grid import Grid, Header, difference, turned_onto
 from fewmask.data.resample import coverage, resample_image
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import replacing
-from fewmask.types import Case, LabelSet
+from fewmask.types import Case, Colour, LabelSet
 
 READERS: dict[str, ModuleType] = {
     ".nii": nifti,
@@ -91,18 +92,21 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return _reader(path).read_image(path)
 
 
-def read_mask(path: Path, image: Path | None = None) -> tuple[np.ndarray, Grid]:
+def read_mask(
+    path: Path, image: Path | None = None, colours: Mapping[Colour, int] | None = None
+) -> tuple[np.ndarray, Grid]:
     """(D, H, W) in native order, values as stored, and its grid; raises DataError.
 
     image: what it is a mask of.  A mask of the same voxels whose axes are stored in another order or direction (of a
     DICOM series by another converter) is turned onto it; of a DICOM-SEG, which holds some slices only, it says where
-    they lie.
+    they lie.  colours: of a picture whose classes are colours -> raw value.
     """
     reader = _reader(path)
+    more = (colours,) if reader is raster else ()
     if image is None or image == path:
-        return reader.read_mask(path)
+        return reader.read_mask(path, *more)
     grid = read_header(image).grid
-    mask, own = reader.read_mask(path, grid) if reader is dicom else reader.read_mask(path)
+    mask, own = reader.read_mask(path, grid) if reader is dicom else reader.read_mask(path, *more)
     turn = turned_onto(own, grid) if difference(own, grid) else None
     return (mask, own) if turn is None else (np.ascontiguousarray(turn.apply(mask)), grid)
 
@@ -188,6 +192,7 @@ def encode_mask(raw: np.ndarray, labels: LabelSet, where: str) -> np.ndarray:
     known = {value: index for index, value in enumerate(labels.values)}
     if labels.ignore is not None:
         known[labels.ignore] = IGNORE(dtype)
+    known |= {value: known[other] for value, other in labels.merged.items()}
     if low < min(known) or high > max(known):
         raise _unknown(raw, known, labels, where)
     table = np.full(high - low + 1, -1, np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,20 +39,24 @@ def values_of(mask: np.ndarray) -> tuple[float, ...]:
 
 
 def resolve_labels(
-    masks: Mapping[Path, tuple[float, ...]], names: Mapping[str, int] | None = None, ignore: int | None = None
+    masks: Mapping[Path, tuple[float, ...]],
+    names: Mapping[str, int] | None = None,
+    ignore: int | None = None,
+    merged: Mapping[int, int] | None = None,
 ) -> tuple[LabelSet, tuple[str, ...]]:
     """The classes of all masks (file -> its values), and what the user should know of them.
 
-    `names` maps class name -> raw value where the data set says so.  DataError, with file, values and remedy, where
-    the values cannot be classes or could be read in two ways.
+    `names` maps class name -> raw value where the data set says so; `merged` raw value -> the one it is read as.
+    DataError, with file, values and remedy, where the values cannot be classes or could be read in two ways.
     """
     where: dict[float, Path] = {}
     for path, values in masks.items():
         for value in values:
             where.setdefault(value, path)
+    merged = merged or {}
     named = set(names.values()) if names else set()
-    _refuse_impossible(masks, where, named)
-    found = {int(value) for value in where} - {ignore}
+    _refuse_impossible(masks, where, named | merged.keys())
+    found = {int(merged.get(int(value), value)) for value in where} - {ignore}
     if names:
         labels, findings = _named(masks, found, names, ignore)
     else:
@@ -60,7 +65,12 @@ def resolve_labels(
         if not names:
             raise DataError(f"all {len(masks)} masks are empty (value {_list(found)} only); correct the masks")
         findings.append("all masks are empty")
-    return labels, tuple(findings)
+    for value, other in merged.items():
+        holding = [path for path, values in masks.items() if value in values]
+        if holding:
+            meant = "ignored" if other == ignore else f"read as {other}"
+            findings.append(f"value {value} is {meant}: in {len(holding)} masks, first {holding[0].name}")
+    return replace(labels, merged=merged), tuple(findings)
 
 
 def _refuse_impossible(masks: Mapping[Path, tuple[float, ...]], where: Mapping[float, Path], named: set[int]) -> None:

@@ -118,7 +118,7 @@ def _own(case: Case, labels: LabelSet) -> tuple[np.ndarray, Grid]:
     """The case's true mask as class numbers, with the ignored value as the highest."""
     if case.label is None:
         raise DataError(f"{case.id}: labelled in the split, without a mask in the catalogue; split again")
-    raw, grid = formats.read_mask(case.label, case.images[0])
+    raw, grid = formats.read_mask(case.label, case.images[0], labels.colours)
     return _numbered(formats.encode_mask(raw, labels, str(case.label)), labels), grid
 
 

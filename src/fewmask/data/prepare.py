@@ -124,7 +124,7 @@ def _write_label(
 ) -> None:
     if case.label is None:
         raise DataError(f"{case.id}: the split wants its mask, but the catalogue has none; split again")
-    raw, mask_grid = formats.read_mask(case.label, case.images[0])
+    raw, mask_grid = formats.read_mask(case.label, case.images[0], labels.colours)
     if mask_grid.shape != grid.shape:
         raise DataError(
             f"{case.id}: mask {mask_grid.shape} and image {grid.shape} differ ({case.label}); resample the mask first"
@@ -162,7 +162,12 @@ def _sources(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
 
 
 def _label_sources(case: Case, labels: LabelSet) -> dict[str, Any]:
-    return {"sources": _sources((case.label,)), "values": list(labels.values), "ignore": labels.ignore}
+    told = {"sources": _sources((case.label,)), "values": list(labels.values), "ignore": labels.ignore}
+    if labels.merged:
+        told["merged"] = sorted(map(list, labels.merged.items()))
+    if labels.colours:
+        told["colours"] = sorted([*colour, value] for colour, value in labels.colours.items())
+    return told
 
 
 def _image_current(case: Case, cache: Cache) -> bool:

@@ -6,7 +6,7 @@ A file is untrusted: Pillow may try these four decoders only, and pictures over 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fewmask.data.grid import Grid, Header
 from fewmask.errors import DataError
+from fewmask.types import Colour
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 GREY = {"1": "uint8", "L": "uint8", "LA": "uint8", "I": "int32", "F": "float32"} | {
@@ -46,8 +47,11 @@ def read_image(path: Path) -> tuple[np.ndarray, Grid]:
     return image, grid
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
-    """Values (1, H, W) as stored; a palette gives its indices, three equal channels count as one."""
+def read_mask(path: Path, colours: Mapping[Colour, int] | None = None) -> tuple[np.ndarray, Grid]:
+    """Values (1, H, W) as stored; a palette gives its indices, three equal channels count as one.
+
+    colours: what a pixel's colour stands for, in masks in colours, and in palettes and greys that hold no others.
+    """
     with _opened(path) as picture:
         mode = picture.mode
         if mode not in GREY and mode not in (*COLOUR, "P"):
@@ -55,11 +59,20 @@ def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
         if mode in COLOUR and any("16" in str(tile[3]) for tile in picture.tile):
             raise DataError(f"{path}: a mask of 16-bit colours; save it as grey, one value per class")
         values = np.asarray(picture)
+        palette = np.asarray(picture.getpalette("RGB")).reshape(-1, 3) if mode == "P" and colours else None
         grid = _grid(picture)
     values = _opaque(path, values, mode)
+    if palette is not None and all(tuple(palette[index]) in colours for index in np.unique(values)):
+        return _by_colour(path, palette[values], colours)[None], grid  # whatever the order of the palette
     if values.ndim == 3:
-        if (values != values[..., :1]).any():
-            raise DataError(f"{path}: a mask in colours; save it as grey or palette, one value per class")
+        coloured = (values != values[..., :1]).any()
+        if coloured and not colours:
+            raise DataError(
+                f"{path}: a mask in colours; name them under 'colours' in dataset.yaml, or save it as grey or palette, "
+                "one value per class"
+            )
+        if colours and (coloured or all((grey,) * 3 in colours for grey in np.unique(values).tolist())):
+            return _by_colour(path, values, colours)[None], grid
         values = values[..., 0]
     return np.ascontiguousarray(values.astype(GREY.get(mode, "uint8"), copy=False)[None]), grid
 
@@ -67,6 +80,24 @@ def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
 def write_mask(stream: BinaryIO, mask: np.ndarray, kind: str) -> None:
     """mask (1, H, W) uint8 or uint16 -> a lossless picture; `kind` is PNG or TIFF."""
     Image.fromarray(np.ascontiguousarray(mask[0])).save(stream, format=kind)
+
+
+def _by_colour(path: Path, values: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:
+    """Pixels (H, W, 3) -> raw values (H, W); raises DataError for a colour that stands for none."""
+    packed = values.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    found, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    known = {(red << 16) + (green << 8) + blue: value for (red, green, blue), value in colours.items()}
+    for colour, count in zip(found.tolist(), counts.tolist(), strict=True):
+        if colour not in known:
+            shown = (colour >> 16, colour >> 8 & 255, colour & 255)
+            raise DataError(
+                f"{path}: {count} {'pixel' if count == 1 else 'pixels'} of colour {shown}, which stands for no class; "
+                "correct the mask, or name the colour under 'colours' in dataset.yaml"
+            )
+    largest = max(known.values())
+    return np.array([known[colour] for colour in found.tolist()], np.uint8 if largest < 256 else np.uint16)[
+        inverse.reshape(packed.shape)
+    ]
 
 
 @contextmanager

@@ -166,7 +166,8 @@ class _Copy:
             why = self.findings[0].problem if self.findings else "there is none"
             raise DataError(f"{name}: no image could be read ({why}); nothing to copy")
         usual = self.channels.most_common(1)[0][0]
-        labels, said = resolve_labels(self.values, self.names or None, self.found.ignore)
+        labels, said = resolve_labels(self.values, self.names or None, self.found.ignore, self.found.merged)
+        labels = replace(labels, colours=self.found.colours)
         known = {case.id for case in self.cases}
         lists = {role: tuple(c for c in ids if c.partition(":")[0] in known) for role, ids in self.found.lists.items()}
         named = self.found.channels
@@ -196,7 +197,7 @@ class _Copy:
         if case.label is None:
             return None, [], None
         try:
-            raw, own = formats.read_mask(case.label, case.images[0])
+            raw, own = formats.read_mask(case.label, case.images[0], self.found.colours)
             mask, moved = placed(raw, own, grid)
             jpeg = case.label.suffix.lower() in (".jpg", ".jpeg")
             mask, cleaned = valued(mask, bool(self.names), jpeg)
@@ -221,7 +222,7 @@ class _Copy:
         for case in self.found.cases:
             if case.label is not None and (formats.suffix(case.label) in PICTURES or len(kinds) < 2):
                 try:
-                    kinds.add(values_of(formats.read_mask(case.label)[0]))
+                    kinds.add(values_of(formats.read_mask(case.label, colours=self.found.colours)[0]))
                 except (DataError, OSError):
                     continue
         return {(0, 1), (0, 255)} <= kinds and all(set(values) <= {0, 1, 255} for values in kinds)

@@ -17,7 +17,7 @@ from fewmask.data.layouts.companions import read_dataset_yaml, with_companions
 from fewmask.data.layouts.found import Found, some
 from fewmask.errors import DataError
 from fewmask.progress import say
-from fewmask.types import Case
+from fewmask.types import Case, Colour
 
 JOURNAL = ".scan.jsonl"
 """In a catalogue's folder: what was found good, so that a scan goes on where it stopped."""
@@ -56,7 +56,7 @@ def checked_catalogue(
     journal: Path | None = None,
 ) -> Catalogue:
     """The catalogue of what was found in `data`, once every file of it was read.  Arguments and errors as in `scan`."""
-    checks = _checked(found.cases, workers, quiet, journal)
+    checks = _checked(found.cases, found.colours, workers, quiet, journal)
     channels = _channels(found.cases, checks, found.channels)
     return Catalogue(
         name=found.name or data.resolve().name,
@@ -95,7 +95,9 @@ def _labels_and_findings(found: Found, checks: Sequence[Check]) -> dict[str, Any
         for check in checks
         if by_id[check.case].label and check.values is not None
     }
-    labels, said = resolve_labels(masks, found.names or _names_in_masks(by_id, checks), found.ignore)
+    names = found.names or _names_in_masks(by_id, checks)
+    labels, said = resolve_labels(masks, names, found.ignore, found.merged)
+    labels = replace(labels, colours=found.colours)
     findings = (*found.findings, *said, *_mask_findings(checks), *_regridded(checks), *_duplicates(by_id, checks))
     return {"labels": labels, "findings": findings}
 
@@ -119,25 +121,38 @@ def _names_in_masks(cases: Mapping[str, Case], checks: Sequence[Check]) -> dict[
 
 def check(catalogue: Catalogue, quiet: bool = False) -> Catalogue:
     """`catalogue`, written by hand, with what a scan of its files finds; raises DataError as `scan` does."""
-    checks = _checked(catalogue.cases, None, quiet)
+    own = catalogue.labels
+    checks = _checked(catalogue.cases, own.colours, None, quiet)
     channels = _channels(catalogue.cases, checks, catalogue.channels)
     if len(channels) != len(catalogue.channels):
         raise DataError(
             f"{catalogue.name}: the images have {len(channels)} channels and dataset.yaml names "
             f"{len(catalogue.channels)} ({', '.join(catalogue.channels)}); correct 'channels'"
         )
-    named = dict(zip(catalogue.labels.names, catalogue.labels.values, strict=True))
-    found = Found(cases=catalogue.cases, names=named, ignore=catalogue.labels.ignore, findings=catalogue.findings)
+    found = Found(
+        cases=catalogue.cases,
+        names=dict(zip(own.names, own.values, strict=True)),
+        ignore=own.ignore,
+        merged=own.merged,
+        colours=own.colours,
+        findings=catalogue.findings,
+    )
     settled = _labels_and_findings(found, checks)
-    if set(settled["labels"].values) == set(catalogue.labels.values):
-        settled["labels"] = catalogue.labels  # in the order of the file
+    if set(settled["labels"].values) == set(own.values):
+        settled["labels"] = own  # in the order of the file
     return replace(catalogue, **settled)
 
 
-def _checked(cases: Sequence[Case], workers: int | None, quiet: bool, journal: Path | None = None) -> list[Check]:
+def _checked(
+    cases: Sequence[Case],
+    colours: Mapping[Colour, int],
+    workers: int | None,
+    quiet: bool,
+    journal: Path | None = None,
+) -> list[Check]:
     """A check for every case, in their order.  One DataError for all that is wrong."""
     started = time.monotonic()
-    checks, errors = check_all(cases, workers, quiet, journal)
+    checks, errors = check_all(cases, workers, quiet, journal, colours)
     seconds = time.monotonic() - started
     if seconds > SPOKEN_SECONDS:
         files = sum(len(case.images) + (case.label is not None) for case in cases)

@@ -1,11 +1,11 @@
-"""What a user asks of a role: `--labelled 3`, `10%`, a file of names, or a name."""
+"""What a user asks of a role: `--labelled 3`, `10%`, `20 frames`, a file of names, or a name."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewmask.config import nearest
@@ -16,12 +16,16 @@ from fewmask.errors import DataError, SettingsError
 
 @dataclass(frozen=True)
 class Request:
-    """One of: `count` groups, a `share` of the groups, or `names` of cases (also case:slice), given in `source`."""
+    """One of: `count` groups, a `share` of the groups, or `names` of cases (also case:slice), given in `source`.
+
+    frames: count and share are of single images with masks, spread evenly over the groups.
+    """
 
     source: str
     count: int | None = None
     share: float | None = None
     names: tuple[str, ...] | None = None
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,12 @@ def read_request(text: str | Exemplar | None, role: str, catalogue: Catalogue) -
     if isinstance(text, Exemplar):
         return Request(f"--exemplar {text.name}", names=_cases([text.name], role, catalogue, "--exemplar"))
     text = str(text).strip()
-    if re.fullmatch(r"[-+]?\d+(\.\d+)?\s*%?", text):
-        return _amount(text, role)
+    if amount := re.fullmatch(r"([-+]?\d+(?:\.\d+)?\s*%?)\s*(frames?|images?)?", text):
+        if amount[2] and role != "labelled":
+            raise SettingsError(
+                f"--{role} {text}: whole patients or sequences alone; write --{role} {amount[1].strip()}"
+            )
+        return replace(_amount(amount[1].strip(), role), source=text, frames=bool(amount[2]))
     path = Path(text)
     if path.is_file():
         names = _from_json(path, role) if path.suffix.lower() == ".json" else entries(path)

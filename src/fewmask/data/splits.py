@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 
 from fewmask.config import nearest
+from fewmask.data.budget import frames_in_turn
 from fewmask.data.casetable import Catalogue
 from fewmask.data.layouts.found import natural
 from fewmask.data.split_request import Exemplar, Request, case_of, read_request
@@ -52,6 +53,8 @@ def choose_split(
         val, test = val or labelled, test or labelled
     asked = {"labelled": labelled, "val": val, "test": test}
     requests = {role: read_request(text, role, catalogue) for role, text in asked.items()}
+    if requests["labelled"] is None or requests["labelled"].names is None:
+        _refuse_shared(catalogue)
     lists = _lists_by_role(catalogue, requests)
     roles, why = _named_roles(requests, lists)
 
@@ -72,10 +75,20 @@ def choose_split(
             why[role] = "of the data set's list" if listed else f"last of {_order_name(lists, seed)}"
     if "labelled" not in roles:
         request = requests["labelled"]
-        groups = _ends(pool, request, "labelled", total, catalogue)
-        pool = [group for group in pool if group not in groups]
-        roles["labelled"] = _masked(groups, catalogue)
-        why["labelled"] = f"first of {_order_name(lists, seed)}" if request else "every case with a mask"
+        if request is not None and request.frames:
+            if "val" not in roles:  # frames are taken from every sequence that is left, so val comes first
+                held = pool[len(pool) - _val_count(len(pool)) :]
+                pool = pool[: len(pool) - len(held)]
+                roles["val"] = _masked(held, catalogue)
+                why["val"] = f"last of {_order_name(lists, seed)}"
+            roles["labelled"] = _frames(pool, request, catalogue)
+            why["labelled"] = f"evenly over {_order_name(lists, seed)}"
+            pool = []
+        else:
+            groups = _ends(pool, request, "labelled", total, catalogue)
+            pool = [group for group in pool if group not in groups]
+            roles["labelled"] = _masked(groups, catalogue)
+            why["labelled"] = f"first of {_order_name(lists, seed)}" if request else "every case with a mask"
     roles.setdefault("test", ())
     if "val" not in roles:
         spared = set(_patients(lists["unlabelled"], catalogue))
@@ -161,6 +174,19 @@ def _hash(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _refuse_shared(catalogue: Catalogue) -> None:
+    """Raise DataError where a group stands both in a list to learn from and in one that is held out."""
+    lists = {role: set(_patients(entries, catalogue)) for role, entries in catalogue.lists.items()}
+    for learnt in lists.keys() & {"train", "labelled", "unlabelled"}:
+        for held in lists.keys() & {"val", "test"}:
+            both = lists[learnt] & lists[held]
+            if both:
+                raise DataError(
+                    f"{catalogue.name}: '{min(both, key=natural)}' is both in {learnt} and in {held} of the data set; "
+                    "if these are two patients or sequences of one name, rename one, else take it out of one"
+                )
+
+
 def _lists_by_role(catalogue: Catalogue, requests: Mapping[str, Request | None]) -> dict[str, tuple[str, ...]]:
     """The catalogue's lists, without cases that their role has no use for because they have no mask.
 
@@ -228,12 +254,37 @@ def _ends(
     return list(groups[:count] if role == "labelled" else groups[len(groups) - count :])
 
 
+def _frames(groups: Sequence[str], request: Request, catalogue: Catalogue) -> tuple[str, ...]:
+    """As many single images with masks as asked, spread over the groups and within each of them.
+
+    A share gives at least the first one of every group.
+    """
+    masked = [[case for case in catalogue.groups[group] if case.label] for group in groups]
+    frames = frames_in_turn(masked)
+    count = request.count
+    if request.share is not None:
+        count = max(len(masked), round(request.share * len(frames)))
+    if count > len(frames):
+        raise DataError(
+            f"--labelled {request.source}: only {len(frames)} images with masks to choose from in {catalogue.name}; "
+            f"ask for at most {len(frames)}, or draw more masks"
+        )
+    if not count:
+        raise DataError(f"{catalogue.name}: every patient with a mask is in val or test; leave some for training")
+    return tuple(case.id for case in frames[:count])
+
+
+def _val_count(groups: int) -> int:
+    """Of so many groups, how many choose the checkpoint by default."""
+    return 0 if groups < 3 else 1 if groups < 10 else round(groups / 5)
+
+
 def _default_val(
     labelled: tuple[str, ...], free: Sequence[str], catalogue: Catalogue
 ) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """val, what stays labelled, and why: val comes from other groups with masks, else out of the labelled ones."""
     groups = _patients(labelled, catalogue)
-    count = 0 if len(groups) < 3 else 1 if len(groups) < 10 else round(len(groups) / 5)
+    count = _val_count(len(groups))
     if count == 0:
         return (), labelled, f"none with {len(groups)} labelled: the last checkpoint is the result"
     if free:

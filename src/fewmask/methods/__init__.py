@@ -14,6 +14,7 @@ from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
 from fewmask.methods.fixmatch import FixMatch
 from fewmask.methods.mean_teacher import MeanTeacher
+from fewmask.methods.proto_diff import ProtoDiff
 from fewmask.methods.supervised import Supervised
 from fewmask.methods.ua_mt import UncertaintyAwareMeanTeacher
 from fewmask.methods.unimatch import UniMatch
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "bcp": BidirectionalCopyPaste,
     "diffrect": DiffRect,
     "diff_cl": DiffCL,
+    "proto_diff": ProtoDiff,
 }
 
 

@@ -66,6 +66,8 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
     task: Task
+    needs_every_class: ClassVar[bool] = False
+    """Whether a class without a labelled voxel is refused unless `config.allow_missing` names it."""
 
     @abstractmethod
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -2,6 +2,7 @@
 
 from fewmask.predictors.base import Predictor
 from fewmask.predictors.diffusion import DiffusionPredictor
+from fewmask.predictors.label_latent import LabelLatentPredictor
 from fewmask.predictors.model import Model, find_model, load_model, model_hash, save_model
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.registry import PREDICTORS, build_predictor
@@ -10,6 +11,7 @@ from fewmask.predictors.segmenter import SegmenterPredictor
 __all__ = [
     "PREDICTORS",
     "DiffusionPredictor",
+    "LabelLatentPredictor",
     "Model",
     "Predictor",
     "RectifiedPredictor",

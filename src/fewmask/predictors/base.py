@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Predictor(nn.Module, ABC):
     """Everything that inference needs of a method, and nothing else."""
 
-    stochastic: ClassVar[bool] = False
+    stochastic: bool = False
     """Whether the seed matters: then `--samples` averages over several."""
 
     @property

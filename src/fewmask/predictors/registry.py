@@ -9,6 +9,7 @@ from fewmask.config import nearest
 from fewmask.errors import DataError
 from fewmask.predictors.base import Predictor
 from fewmask.predictors.diffusion import DiffusionPredictor
+from fewmask.predictors.label_latent import LabelLatentPredictor
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.segmenter import SegmenterPredictor
 
@@ -16,6 +17,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "segmenter": SegmenterPredictor,
     "rectified": RectifiedPredictor,
     "diffusion": DiffusionPredictor,
+    "label_latent": LabelLatentPredictor,
 }
 
 

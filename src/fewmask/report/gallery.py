@@ -187,7 +187,7 @@ def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) 
 
 def _mask(path: Path, image: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
     """(D, H, W) class indices of a mask file; what is to be ignored counts as background, so it is not drawn."""
-    mask = formats.encode_mask(formats.read_mask(path, image)[0], labels, str(path))
+    mask = formats.encode_mask(formats.read_mask(path, image, labels.colours)[0], labels, str(path))
     if mask.shape != grid.shape:
         raise DataError(f"{path}: mask {mask.shape} and image {grid.shape} differ in shape; predict again")
     return np.where(mask == formats.IGNORE(mask.dtype), 0, mask)

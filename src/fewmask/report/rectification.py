@@ -21,6 +21,10 @@ CONTROLS = {
     "diffusion": "of the diffusion network",
     "segmenter": "of the network that predicts",
     "other": "of the other network",
+    "auxiliary": "of the head that sees no noise",
+    "sampled": "of the sampler",
+    "one_step": "control: after one step",
+    "prototypes": "control: the nearest prototype's class",
 }
 
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import nn
 
+from fewmask import distributed
 from fewmask.config import Config, validated
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
@@ -26,7 +27,6 @@ from fewmask.predictors import Model, save_model
 from fewmask.progress import meter
 from fewmask.runs import Run, atomic_write, record_environment, truncate_log
 from fewmask.seeding import derive
-from fewmask.training import distributed
 from fewmask.training.bank import write_bank
 from fewmask.training.checkpoint import Progress, load_state, save_state
 from fewmask.training.export import export

@@ -116,3 +116,38 @@ def test_other_spellings_of_labels(files, text: str) -> None:
     pairs(files, "a")
     files.text("dataset.yaml", text)
     assert read(files).names == {"background": 0, "nerve": 1}
+
+
+def test_colours_and_merged_values_by_name_and_by_number(files) -> None:
+    pairs(files, "a")
+    files.text(
+        "dataset.yaml",
+        "labels: {background: 0, one: 1, two: 2}\nignore: 9\nmerge: {5: 0, 7: 9}\n"
+        "colours: {background: [0, 0, 0], one: [255, 0, 0], 2: [0, 255, 0], two: [0, 200, 0]}\n",
+    )
+    found = read(files)
+    assert dict(found.merged) == {5: 0, 7: 9}
+    assert dict(found.colours) == {(0, 0, 0): 0, (255, 0, 0): 1, (0, 255, 0): 2, (0, 200, 0): 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels: {background: 0, one: 1}\nmerge: {1: 0}\n", "merge 1: 0: the first may be no class"),
+        ("labels: {background: 0, one: 1}\nmerge: {5: 3}\n", "merge 5: 3: .* the second must be one"),
+        ("merge: [1]\n", "'merge' must map values to values"),
+        ("merge: {a: 1}\n", "merge: 'a' is no whole number"),
+        ("labels: {background: 0, one: 1}\ncolours: {ome: [1, 2, 3]}\n", "unknown class 'ome'; did you mean 'one'"),
+        ("labels: {background: 0, one: 1}\ncolours: {on: [1, 2, 3]}\n", "unknown class 'True'"),  # YAML's on
+        ("labels: {background: 0, one: 1}\ncolours: {one: [1, 2]}\n", "write red, green and blue"),
+        ("labels: {background: 0, one: 1}\ncolours: {one: [1, 2, 300]}\n", "write red, green and blue"),
+        ("labels: {background: 0, one: 1}\ncolours: {one: [1, 2, 3], 0: [1, 2, 3]}\n", "stands for two classes"),
+        ("colours: [1]\n", "'colours' must map classes to colours"),
+    ],
+)
+def test_colours_and_merged_values_that_cannot_be_meant(files, text, message) -> None:
+    pairs(files, "a")
+    files.text("dataset.yaml", text)
+    with pytest.raises(DataError, match=message) as caught:
+        read(files)
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,18 @@ from types import ModuleType
 
 from fewmask.config import nearest
 from fewmask.data.folders import visible
-from fewmask.data.layouts import decathlon, dicom_tree, image_pairs, nnunet, ssl4mis, table, uamt
+from fewmask.data.layouts import (
+    decathlon,
+    dicom_tree,
+    endoscapes,
+    endoscapes_all,
+    image_pairs,
+    mosxav,
+    nnunet,
+    ssl4mis,
+    table,
+    uamt,
+)
 from fewmask.data.layouts.found import Found
 from fewmask.data.layouts.naming import Kind, folder_word
 from fewmask.errors import DataError, SettingsError
@@ -20,6 +31,9 @@ LAYOUTS: dict[str, ModuleType] = {
     "ssl4mis": ssl4mis,
     "uamt": uamt,
     "dicom": dicom_tree,
+    "mosxav": mosxav,
+    "endoscapes": endoscapes,
+    "endoscapes_all": endoscapes_all,
     "image_pairs": image_pairs,
 }
 """Name -> module; the first that recognises a folder reads it."""

@@ -17,9 +17,9 @@ from fewmask.data.layouts.case_csv import read_table
 from fewmask.data.layouts.found import ONE_PATIENT, Found, some
 from fewmask.errors import DataError
 from fewmask.runs import REQUEST
-from fewmask.types import Case
+from fewmask.types import Case, Colour
 
-DATASET_KEYS = ("name", "channels", "labels", "ignore", "planar", "layout", "lists", "findings")
+DATASET_KEYS = ("name", "channels", "labels", "ignore", "merge", "colours", "planar", "layout", "lists", "findings")
 LIST_KEYS = ("train", "val", "test", "labelled", "unlabelled")
 PATIENT_COLUMNS = ("image", "case", "file", "id")
 
@@ -54,6 +54,8 @@ def read_dataset_yaml(path: Path) -> dict[str, Any]:
         content["labels"] = labels
     if content.get("ignore") is not None:
         content["ignore"] = _whole(content["ignore"], "ignore", path)
+    content["merge"] = _merged(content, path)
+    content["colours"] = _colours(content, path)
     if content.get("channels") is not None:
         channels = content["channels"]
         content["channels"] = tuple(map(str, channels if isinstance(channels, list) else [channels]))
@@ -70,6 +72,40 @@ def _labels(labels: Any, path: Path) -> dict[str, int]:
     if all(isinstance(key, int) and isinstance(value, str) for key, value in labels.items()):
         labels = {name: value for value, name in labels.items()}
     return {str(name): _whole(value, f"labels {name}", path) for name, value in labels.items()}
+
+
+def _merged(content: Mapping[str, Any], path: Path) -> dict[int, int]:
+    """`merge: {7: 255}`: raw value -> the raw value of a class, or the ignored one, that it is read as."""
+    merge = content.get("merge") or {}
+    if not isinstance(merge, dict):
+        raise DataError(f"{path}: 'merge' must map values to values, for example {{7: 255}}")
+    merged = {_whole(value, "merge", path): _whole(other, f"merge {value}", path) for value, other in merge.items()}
+    named = {*(content.get("labels") or {}).values(), content.get("ignore")}
+    for value, other in merged.items():
+        if value in named or (content.get("labels") and other not in named):
+            raise DataError(
+                f"{path}: merge {value}: {other}: the first may be no class, the second must be one or what is ignored"
+            )
+    return merged
+
+
+def _colours(content: Mapping[str, Any], path: Path) -> dict[Colour, int]:
+    """`colours: {vessel: [85, 170, 255]}`, or by value -> colour -> raw value."""
+    given = content.get("colours") or {}
+    labels = content.get("labels") or {}
+    if not isinstance(given, dict):
+        raise DataError(f"{path}: 'colours' must map classes to colours, for example {{organ: [255, 0, 0]}}")
+    colours: dict[Colour, int] = {}
+    for name, colour in given.items():
+        value = labels.get(name, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise DataError(f"{path}: colours: unknown class '{name}'{nearest(str(name), labels)}")
+        whole = isinstance(colour, list) and [part for part in colour if type(part) is int and 0 <= part <= 255]
+        if not whole or len(whole) != 3 or len(colour) != 3:
+            raise DataError(f"{path}: colours {name}: {colour!r}; write red, green and blue, 0 to 255 each")
+        if colours.setdefault(tuple(colour), value) != value:
+            raise DataError(f"{path}: colours: {colour} stands for two classes; give each its own")
+    return colours
 
 
 def _whole(value: Any, key: str, path: Path) -> int:
@@ -144,12 +180,18 @@ def _with_dataset(found: Found, content: Mapping[str, Any], path: Path) -> Found
     if not content:
         return found
     found = _with_lists(found, content["lists"], path)
+    ignore = found.ignore if content.get("ignore") is None else content["ignore"]
+    named = set((content.get("labels") or {}).values())
+    if ignore in named and content.get("ignore") is None:
+        ignore = None  # what the layout ignores is a class here
     return replace(
         found,
         name=str(content.get("name") or found.name),
         channels=content.get("channels") or found.channels,
         names=content.get("labels") or found.names,
-        ignore=found.ignore if content.get("ignore") is None else content["ignore"],
+        ignore=ignore,
+        merged=content["merge"] or {old: new for old, new in found.merged.items() if old not in named},
+        colours=content["colours"] or found.colours,
     )
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fewmask.errors import DataError
-from fewmask.types import Case
+from fewmask.types import Case, Colour
 
 ONE_PATIENT = "all images seem to be of one patient"
 """How the finding starts that patients.csv settles."""
@@ -28,15 +28,18 @@ class Found:
     """The cases of a folder before any of their voxels is read.
 
     `names` maps class name -> raw value where the layout says so, else None; `ignore` the raw value that is neither
-    trained on nor scored; `channels` the names of the channels, or None; `lists` the layout's own roles (train, val,
-    test, labelled, unlabelled) in their order; `findings` what the user should know; `series` a row of series.csv
-    for each DICOM series; `identities` maps patient codes to identifiers, which are written only if the user asks.
+    trained on nor scored; `merged` and `colours` as in LabelSet; `channels` the names of the channels, or None; `lists`
+    the layout's own roles (train, val, test, labelled, unlabelled) in their order; `findings` what to tell the user;
+    `series` a row of series.csv for each DICOM series; `identities` maps patient codes to identifiers, which are
+    written only if the user asks.
     """
 
     cases: tuple[Case, ...]
     name: str = ""
     names: Mapping[str, int] | None = None
     ignore: int | None = None
+    merged: Mapping[int, int] = field(default_factory=dict)
+    colours: Mapping[Colour, int] = field(default_factory=dict)
     channels: tuple[str, ...] | None = None
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     findings: tuple[str, ...] = ()

@@ -3,16 +3,13 @@
 import os
 import socket
 import subprocess
-import sys
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
 from fewmask.config import Config, Network
 from fewmask.nets import build_segmenter
 from fewmask.seeding import derive
-from fewmask.training import distributed
 from fewmask.types import Task
 
 LOSS = """
@@ -87,66 +84,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def test_a_gradient_that_one_process_lacks_counts_as_zero(tmp_path):
-    job = tmp_path / "job.py"
-    job.write_text(MISSING)
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen([sys.executable, str(job)], env={**environment, "RANK": str(rank)}) for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in started] == [0, 0]
-
-
-@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "nccl")])
-def test_processes_wait_for_hours_while_the_first_prepares(monkeypatch, device, backend):
-    joined = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(
-        torch.distributed, "init_process_group", lambda kind, timeout: joined.append((kind, timeout.total_seconds()))
-    )
-    distributed.start(torch.device(device))
-    ((kind, seconds),) = joined
-    assert kind == backend and seconds >= 6 * 3600
-
-
-def test_alone_everything_is_a_matter_of_course():
-    parameter = torch.nn.Parameter(torch.ones(2))
-    distributed.average_gradients([parameter])
-    assert parameter.grad is None
-    assert (distributed.rank(), distributed.world()) == (0, 1)
-    assert distributed.any_of(True, torch.device("cpu")) and not distributed.any_of(False, torch.device("cpu"))
-    assert torch.equal(distributed.all_sum(torch.ones(3)), torch.ones(3))
-
-
-MISSING = """
-import torch
-from fewmask.training import distributed
-distributed.start(torch.device("cpu"))
-both, one, none = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
-rank = distributed.rank()
-both.grad = torch.full((3,), 1.0 + rank)
-if rank == 1:
-    one.grad = torch.full((3,), 4.0)
-distributed.average_gradients([both, one, none])
-assert torch.equal(both.grad, torch.full((3,), 1.5)), both.grad
-assert torch.equal(one.grad, torch.full((3,), 2.0)), one.grad
-assert none.grad is None
-module = torch.nn.Linear(2, 2)
-with torch.no_grad():
-    module.weight.fill_(float(rank))
-distributed.share_state(module)
-assert torch.equal(module.weight, torch.zeros(2, 2))
-norm = torch.nn.BatchNorm1d(3)
-with torch.no_grad():
-    for buffer in norm.buffers():
-        buffer.fill_(1 + rank)
-    norm.weight.fill_(1.0 + rank)
-distributed.share_buffers(norm)
-assert all(torch.equal(buffer, torch.ones_like(buffer)) for buffer in norm.buffers())
-assert torch.equal(norm.weight, torch.full((3,), 1.0 + rank))
-assert distributed.any_of(rank == 1, torch.device("cpu"))
-assert torch.equal(distributed.all_sum(torch.ones(2)), torch.full((2,), 2.0))
-distributed.stop()
-"""
