@@ -46,9 +46,9 @@ def test_unlabelled_cases_need_a_prediction(record, split):
 def test_masks_are_opened_by_role(record, split, catalogue, monkeypatch, role):
     opened = []
 
-    def read_mask(path):
+    def read_mask(path, *beside):
         opened.append(path)
-        return original(path)
+        return original(path, *beside)
 
     original = formats.read_mask
     monkeypatch.setattr(formats, "read_mask", read_mask)
