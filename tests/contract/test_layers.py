@@ -21,7 +21,7 @@ LAYERS = (
     {"plan", "resolution", "training", "evaluation", "audit", "pairing"},
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
-    {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device"},
+    {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device", "deformation"},
     {"types", "config", "recipe", "seeding", "errors"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})

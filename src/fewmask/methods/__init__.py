@@ -8,6 +8,7 @@ from typing import Any
 from fewmask.config import nearest, validated
 from fewmask.errors import SettingsError
 from fewmask.methods.base import Method
+from fewmask.methods.caudo_diff import CaudoDiff
 from fewmask.methods.cps import CrossPseudoSupervision
 from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "cps": CrossPseudoSupervision,
     "diffrect": DiffRect,
     "diff_cl": DiffCL,
+    "caudo_diff": CaudoDiff,
 }
 
 

@@ -94,6 +94,10 @@ class Method(nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__} has a stage with relabel=True but no relabel()")
 
+    def lacking(self) -> tuple[str, ...] | None:
+        """Classes that the labelled images may lack, by name; None: any."""
+        return None
+
     def lower(self) -> str:
         """What else to lower where memory is full, to end that message with."""
         return ""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fewmask.config import Settings, ShareRange
-from fewmask.methods.deformation import affine, diffeomorphism, positions, sample, uniform
+from fewmask.deformation import affine, diffeomorphism, positions, sample, uniform
 
 
 class Synthesis(Settings):

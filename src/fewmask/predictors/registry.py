@@ -8,7 +8,9 @@ from typing import Any
 from fewmask.config import nearest
 from fewmask.errors import DataError
 from fewmask.predictors.base import Predictor
+from fewmask.predictors.calibrated import CalibratedPredictor
 from fewmask.predictors.diffusion import DiffusionPredictor
+from fewmask.predictors.largest_component import LargestComponentPredictor
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.segmenter import SegmenterPredictor
 
@@ -16,6 +18,8 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "segmenter": SegmenterPredictor,
     "rectified": RectifiedPredictor,
     "diffusion": DiffusionPredictor,
+    "calibrated": CalibratedPredictor,
+    "largest_component": LargestComponentPredictor,
 }
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fewmask.methods.deformation import (
+from fewmask.deformation import (
     affine,
     diffeomorphism,
     integrated,

@@ -1,0 +1,433 @@
+"""Caudo-Diff (Yu & Liu, Pattern Recognition 170, 2026, 112007): a collection from one labelled exemplar.
+
+Only the paper's abstract is public; this is a reconstruction, and docs/methods/caudo_diff.md tells known from inferred.
+A synthesiser makes a training set of the exemplar; an autoencoder learns its label maps; a deterministic diffusion in
+that latent space, guided by the segmenter's labels and features, learns to undo errors; then rounds of calibrating the
+labels of all unlabelled images and learning them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewmask.diffusion.calibration import LatentCalibrator, leak
+from fewmask.errors import SettingsError
+from fewmask.losses import dice_ce
+from fewmask.methods.base import Method
+from fewmask.methods.caudo_diff_settings import CaudoDiffConfig
+from fewmask.methods.damage import corrupted, damaged, softened
+from fewmask.methods.ema import teacher_of, update_teacher
+from fewmask.methods.matching import PairMatching
+from fewmask.methods.mixing import boxes, paste
+from fewmask.methods.snapshots import Snapshots, doubting
+from fewmask.methods.synthesis import Sample, deformed_labels, synthesise
+from fewmask.nets import build_segmenter
+from fewmask.nets.blocks import CHANNEL_DROPOUT
+from fewmask.nets.guide import feature_channels, features_of, pooled
+from fewmask.nets.label_autoencoder import LabelAutoencoder, latent_size
+from fewmask.predictors import CalibratedPredictor, LargestComponentPredictor, Predictor, SegmenterPredictor
+from fewmask.predictors.calibrated import Control
+from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Task, Update, Views
+
+EARLY = (1 / 12, 1 / 6, 1 / 3, 2 / 3)
+"""Shares of the warm-up at which the segmenter is kept, to err on what it will have learnt later (2.8)."""
+FINE = 192
+"""Shortest side from which the latent is an eighth of the image, else a quarter."""
+FEATURES_DROPPED = 0.3
+"""Of the features beside a label damaged by hand, which did not make it."""
+PERTURBATION = 0.5
+"""Share of channels that UniMatch's feature perturbation drops."""
+ROWS = 16
+"""Slices or windows that are relabelled at a time."""
+
+
+class CaudoDiff(Method):
+    """Groups `autoencoder`, `segmenter` and `calibrator`; each stage trains one of them."""
+
+    Config = CaudoDiffConfig
+    config: CaudoDiffConfig
+
+    def __init__(self, config: CaudoDiffConfig, task: Task) -> None:
+        super().__init__()
+        self.config, self.task = config, task
+        width, latent, calibrator = config.segmenter.width, config.autoencoder, config.calibrator
+        halvings = latent.halvings or (3 if min(task.patch_size) >= FINE else 2)
+        self.segmenter = build_segmenter(config.segmenter, task)
+        self.autoencoder = LabelAutoencoder(
+            classes=task.classes,
+            dims=task.dims,
+            width=latent.width or 2 * width,
+            halvings=halvings,
+            channels=latent.channels,
+        )
+        self.calibrator = LatentCalibrator(
+            latent=latent.channels,
+            size=latent_size(task.patch_size, halvings),
+            halvings=halvings,
+            features=feature_channels(self.segmenter, halvings),
+            classes=task.classes,
+            dims=task.dims,
+            width=calibrator.width or 4 * width,
+            guide_width=calibrator.guide_width or 2 * width,
+            variant=calibrator.variant,
+            start=calibrator.start,
+            samples=calibrator.samples,
+            dropout=calibrator.dropout,
+            blur=calibrator.blur,
+            ends=calibrator.ends,
+            recycled=calibrator.recycled,
+        )
+        self.teacher, self.average = teacher_of(self.segmenter), teacher_of(self.calibrator)
+        self.snapshots = Snapshots(self.segmenter, len(EARLY) + config.budget.rounds)
+        self.matching = PairMatching(halvings)
+        self.drop = CHANNEL_DROPOUT[task.dims](PERTURBATION)
+        self.register_buffer("round", torch.zeros((), dtype=torch.int64))  # the current one, from 1
+        for name, size in (("moments", (2, latent.channels)), ("overlaps", (2, task.classes)), ("cells", ())):
+            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+
+    def groups(self) -> dict[str, nn.Module]:
+        return {"autoencoder": self.autoencoder, "segmenter": self.segmenter, "calibrator": self.calibrator}
+
+    def views(self) -> Views:
+        strong = self.config.strong
+        return Views(weak=self.config.weak, strong=(strong, strong), unlabelled=True)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Autoencoder, gate, warm-up, calibrator; then rounds of tuning the calibrator, relabelling and training."""
+        config, budget = self.config, self.config.budget
+        calibrated = config.labels == "calibrated"
+        labelled = config.labelled_batch
+        unlabelled = config.unlabelled_batch or labelled
+        pairs = config.calibrator.batch or labelled
+        maps = config.autoencoder.batch or 2 * labelled
+        shown = {"segmenter": budget.warm_up + budget.rounds * budget.train}
+        shown["calibrator"] = budget.calibrator + budget.rounds * budget.tune
+        shown["autoencoder"] = budget.autoencoder
+        done = dict.fromkeys(shown, 0.0)
+        whole = sum(shown.values()) + budget.gate if calibrated else shown["segmenter"]
+
+        def stage(name: str, group: str, length: float, batch: int, others: int, relabel: bool = False) -> Stage:
+            part = (done[group] / shown[group], (done[group] + length) / shown[group])
+            done[group] += length
+            return Stage(
+                name=name,
+                fraction=length / whole,
+                labelled_batch=batch,
+                unlabelled_batch=others,
+                groups=(group,),
+                relabel=relabel,
+                part=part,
+                least=1,
+            )
+
+        stages = []
+        if calibrated:
+            stages.append(stage("autoencoder", "autoencoder", budget.autoencoder, maps, 0))
+            gate = Stage(name="gate", fraction=budget.gate / whole, labelled_batch=maps, groups=(), least=1)
+            stages.append(gate)
+        stages.append(stage("warm-up", "segmenter", budget.warm_up, labelled, unlabelled))
+        if calibrated:
+            stages.append(stage("calibrator", "calibrator", budget.calibrator, pairs, pairs))
+        for number in range(1, budget.rounds + 1):
+            if calibrated:
+                stages.append(stage(f"tune {number}", "calibrator", budget.tune, pairs, pairs))
+            relabel = config.labels != "none"
+            stages.append(stage(f"round {number}", "segmenter", budget.train, labelled, unlabelled, relabel))
+        return tuple(stages)
+
+    def lacking(self) -> tuple[str, ...]:
+        return self.config.lacking
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        kind, _, number = clock.stage.partition(" ")
+        if kind == "autoencoder":
+            yield self._autoencoder_update(batch.labelled, clock)
+        elif kind == "gate":
+            self._measure(batch.labelled, clock)
+        elif kind in ("calibrator", "tune"):
+            yield self._calibrator_update(batch.labelled, batch.unlabelled, clock)
+            update_teacher(self.average, self.calibrator, self.config.calibrator.ema, _own(clock, kind == "tune"))
+        else:
+            self.round.fill_(int(number or 0))
+            yield self._segmenter_update(batch.labelled, batch.unlabelled, clock)
+            update_teacher(self.teacher, self.segmenter, self.config.ema, _own(clock, bool(number)))
+            self._keep(clock, int(number or 0))
+
+    # the label autoencoder (2.5)
+
+    def _autoencoder_update(self, x: Stream, clock: Clock) -> Update:
+        """Of synthetic labels alone, half of them softened; decoded under noise, so that near latents decode alike."""
+        label, valid = deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
+        p = self._one_hot(label)
+        soft = torch.rand(len(p), device=p.device, generator=clock.generator) < 0.5
+        p = torch.where(_as(soft, p), softened(label, self.task.classes, clock.generator), p)
+        mean, log_variance = self.autoencoder.encode(p)
+        spread = torch.rand(len(p), device=p.device, generator=clock.generator) * self.config.autoencoder.noise
+        noise = torch.randn(mean.shape, device=p.device, generator=clock.generator)
+        z = mean + noise * (log_variance.exp() + _as(spread, mean).square()).sqrt()
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        logits = self.autoencoder.decode(z, label.shape[1:])
+        terms = {"labels": 2 * dice_ce(logits, label, valid), "divergence": divergence}
+        return Update(terms, {"divergence": 1e-6}, groups=("autoencoder",))
+
+    @torch.no_grad()
+    def _measure(self, x: Stream, clock: Clock) -> None:
+        """Dice and statistics of latents on fresh synthetic labels; at the end the gate."""
+        label, valid = deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
+        mean, _ = self.autoencoder.encode(self._one_hot(label))
+        found = self.autoencoder.decode(mean, label.shape[1:]).argmax(1)
+        a, b = (F.one_hot(one[valid], self.task.classes).double() for one in (label, found))
+        self.overlaps += torch.stack([2 * (a * b).sum(0), (a + b).sum(0)])
+        cells = mean.double().movedim(1, 0).flatten(1)
+        self.moments += torch.stack([cells.sum(1), cells.square().sum(1)])
+        self.cells += cells.shape[1]
+        if clock.stage_step + 1 < clock.stage_total:
+            return
+        self.autoencoder.standardise(*self.moments, self.cells)
+        overlap, size = self.overlaps
+        dice = torch.where(size > 0, overlap / size.clamp_min(1), 1.0).tolist()[1:]
+        gate = self.config.autoencoder.gate
+        if min(dice) < gate:
+            told = ", ".join(f"{name} {value:.3f}" for name, value in zip(self.task.names[1:], dice, strict=True))
+            finer = self.autoencoder.spec["halvings"] - 1
+            raise SettingsError(
+                f"caudo_diff: the label autoencoder reaches a Dice of {told}; its gate is {gate:g}. Give it more steps "
+                f"(method.budget.autoencoder={2 * self.config.budget.autoencoder:g}) or a finer latent "
+                f"(method.autoencoder.halvings={max(1, finer)}), or lower method.autoencoder.gate, with another --out"
+            )
+
+    # guide and denoiser (2.6 to 2.8)
+
+    def _calibrator_update(self, x: Stream, u: Stream, clock: Clock) -> Update:
+        """Pairs of a wrong and a right label of the same image: find the right one's latent."""
+        config, generator = self.config.calibrator, clock.generator
+        p, features, label, valid = self._pairs(x, u, clock)
+        guides = self.calibrator.guides(p, features, self.autoencoder)
+        with torch.no_grad():
+            # of unknown voxels nothing is known, so nothing is to be changed
+            z0 = self.autoencoder.latent(self._one_hot(torch.where(valid, label, p.argmax(1))))
+        hidden = torch.rand(2, len(p), device=p.device, generator=generator) < config.hide
+        z1 = guides.z
+        guides = guides._replace(
+            g=guides.g.masked_fill(_as(hidden[0], guides.g), 0), z=z1.masked_fill(_as(hidden[1], z1), 0)
+        )
+        states = self.calibrator.draw(z0, guides, z1, generator)
+        found = self.calibrator.predict(states.x, states.t, guides).float()
+        known = (pooled(valid.unsqueeze(1).float(), self.calibrator.halvings) > 0.5).float()
+        cells = known.flatten(1).sum(1).clamp_min(1) * z0.shape[1]
+        errors = ((found - z0).square() * known).flatten(1).sum(1) / cells
+        wrong = pooled(((p.argmax(1) != label) & valid).unsqueeze(1).float(), self.calibrator.halvings) > 0
+        pool = F.max_pool2d if self.task.dims == 2 else F.max_pool3d
+        wrong = pool(wrong.float(), 3, 1, 1)
+        terms = {
+            "latent": errors.mean(),
+            "decoded": 2 * dice_ce(self.autoencoder.logits(found, label.shape[1:]), label, valid),
+            "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
+        }
+        alarm = leak(errors.detach(), states)
+        log = {"pairs_wrong": wrong.mean(), **({} if alarm is None else {"leak": alarm})}
+        return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
+
+    @torch.no_grad()
+    def _pairs(self, x: Stream, u: Stream, clock: Clock) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
+        """Probabilities with errors and the features beside them; the label and where it is known."""
+        config, generator, classes = self.config.calibrator, clock.generator, self.task.classes
+        teacher, halvings = self.teacher.network, self.calibrator.halvings
+        now = self._probabilities(u.image)
+        wider = self.config.synthesis.model_copy(update={"elastic": config.elastic})
+        made = synthesise(wider, _sample(x), u.strong[0], self._suspect(now, u), classes, generator)
+        rows = len(made.label)
+        erring = round(config.network_errors * rows)
+        right = round(config.unchanged * rows)
+
+        network = self.snapshots.draw(teacher, generator)
+        network.eval()
+        doubting(network, True)
+        background = u.strong[1][torch.arange(erring) % len(u.image)]
+        logits, erred = features_of(network, corrupted(made.image[:erring], background, generator), halvings)
+        doubting(network, False)
+        _, clean = features_of(teacher, made.image[erring:], halvings)
+        level = torch.rand(rows - erring, device=made.label.device, generator=generator)
+        level[len(level) - right :] = 0
+        spoilt = damaged(made.label[erring:], classes, level, generator)
+        p = torch.cat([logits.float().softmax(1), softened(spoilt, classes, generator)])
+        # a label damaged by hand is not what its features would say: they are not to be relied on
+        features = tuple(
+            torch.cat([one, other * (_uniform(other[:, :1], generator) > FEATURES_DROPPED)])
+            for one, other in zip(erred, clean, strict=True)
+        )
+        if not config.matching:
+            return p, features, made.label, made.valid
+        weights = self.matching.weights(p, now)
+        drawn = torch.multinomial(weights, rows, replacement=True, generator=generator)
+        return p[drawn], tuple(one[drawn] for one in features), made.label[drawn], made.valid[drawn]
+
+    # the segmenter (2.4, 2.10)
+
+    def _segmenter_update(self, x: Stream, u: Stream, clock: Clock) -> Update:
+        """The labelled images, synthetic ones, and in rounds what the bank says of the unlabelled ones."""
+        config, number = self.config, int(self.round)
+        blind = number == 0 and clock.stage_fraction < config.blind
+        suspect = None if blind else self._suspect(self._probabilities(u.image), u)
+        made = synthesise(config.synthesis, _sample(x), u.strong[0], suspect, self.task.classes, clock.generator)
+        logits = self.segmenter(torch.cat([x.strong[0], made.image]))
+        n = len(x.label)
+        terms = {
+            "supervised": dice_ce(logits[:n], x.label, x.valid),
+            "synthetic": dice_ce(logits[n:], made.label, made.valid),
+        }
+        if not number or u.pseudo is None:
+            return Update(terms, groups=("segmenter",))
+        weight = config.calibrated_loss.weight(_rounds(clock, number, config.budget.rounds))
+        views = []
+        for strong in u.strong:
+            box = boxes(tuple(u.pseudo.shape), config.cutmix, config.cutmix_area, clock.generator)
+            views.append([paste(box, one, one.roll(-1, dims=0)) for one in (strong, u.pseudo, u.valid, u.weight)])
+        image, label, valid, trust = (torch.cat(parts) for parts in zip(*views, strict=True))
+        terms["calibrated"] = dice_ce(self.segmenter(image), label, valid, trust)
+        weights = {"calibrated": weight}
+        if config.perturbed:
+            features = self.segmenter.encode(u.image)
+            dropped = self.segmenter.decode(tuple(self.drop(feature) for feature in features))[-1]
+            terms["perturbed"] = dice_ce(self.segmenter.classify(dropped), u.pseudo, u.valid, u.weight)
+            weights["perturbed"] = weight * config.perturbed
+        return Update(terms, weights, groups=("segmenter",), log={"trusted": u.weight.mean()})
+
+    def _suspect(self, p: Tensor, u: Stream) -> Tensor:
+        """Where an unlabelled image may show structures of its own, or nothing at all: the ignore rule."""
+        return ((1 - p[:, 0]) > self.config.synthesis.suspicious) | ~u.valid
+
+    def _keep(self, clock: Clock, number: int) -> None:
+        """Keep the segmenter early in the warm-up and after each round."""
+        if self.config.labels != "calibrated":
+            return
+        if number:
+            if clock.stage_step + 1 == clock.stage_total:
+                self.snapshots.take(len(EARLY) + number - 1, self.teacher.network)
+            return
+        for place, share in enumerate(EARLY):
+            if clock.stage_step == round(share * (clock.stage_total - 1)):
+                self.snapshots.take(place, self.teacher.network)
+
+    # labels of all unlabelled images (2.9)
+
+    @torch.no_grad()
+    def relabel(self, cases: Iterable[Stream], clock: Clock) -> Iterator[Pseudo]:
+        self.round.fill_(int(clock.stage.partition(" ")[2]))
+        calibration = self._calibration().eval() if self.config.labels == "calibrated" else None
+        kind = np.uint8 if self.task.classes <= 255 else np.uint16
+        for stream in cases:
+            maps = self._whole(stream.image, calibration)
+            classes = self.task.classes
+            raw, fused = maps[:, :classes].argmax(1), maps[:, classes : 2 * classes].argmax(1)
+            weight, agreed = maps[:, -2], maps[:, -1].flatten(1).mean(1)
+            arrays = (one.cpu().numpy().reshape(-1, *one.shape[-2:]) for one in (raw, fused, weight))
+            raw, label, weight = arrays
+            yield Pseudo(
+                case=stream.case[0],
+                raw=raw.astype(kind),
+                label=label.astype(kind),
+                weight=weight.astype(np.float16),
+                info={
+                    "round": float(self.round),
+                    "agreement": float(agreed.mean()),
+                    "least_agreement": float(agreed.min()),
+                    "changed": float((raw != label).mean()),
+                },
+            )
+
+    def _whole(self, image: Tensor, calibration: CalibratedPredictor | None) -> Tensor:
+        """Maps (B, 2 K + 2, *S) of rows (B, C, *S) of any size: probabilities, what is learnt of them, weight,
+        agreement."""
+
+        def window(rows: Tensor) -> Tensor:
+            if calibration is None:  # plain self-training
+                p = self._probabilities(rows)
+                sure = (p.amax(1, keepdim=True) >= self.config.trust.confidence).to(p.dtype)
+                return torch.cat([p, p, sure, torch.ones_like(sure)], 1)
+            raw, fused = calibration.calibrated(rows)
+            agreed = _as(fused.agreement, raw).expand_as(raw[:, :1])
+            return torch.cat([raw, fused.p, fused.weight.unsqueeze(1), agreed], 1)
+
+        if image.shape[2:] == torch.Size(self.task.patch_size):
+            return torch.cat([window(rows) for rows in image.split(ROWS)])
+        from monai.inferers.utils import sliding_window_inference  # over a second, where it is not needed
+
+        return sliding_window_inference(
+            image, self.task.patch_size, ROWS, window, overlap=0.5, mode="gaussian", padding_mode="replicate"
+        )
+
+    # what inference and audits need
+
+    def predictor(self) -> Predictor:
+        if self.config.infer == "calibrated" and self.config.labels == "calibrated":
+            return self._calibration()
+        return SegmenterPredictor(self.teacher.network)
+
+    def audit(self) -> dict[str, Predictor]:
+        raw = {"raw": SegmenterPredictor(self.teacher.network)}
+        if self.config.labels == "none":
+            return {}
+        if self.config.labels == "raw":
+            return raw
+        controls: tuple[Control, ...] = ("autoencoder", "one_call", "no_features", "no_label")
+        if self.config.calibrator.variant == "ddim":
+            controls += ("random_start",)
+        return {
+            **raw,
+            "rectified": self._calibration(),
+            "largest_component": LargestComponentPredictor(self.teacher.network),
+            **{control: self._calibration(control) for control in controls},
+        }
+
+    def _calibration(self, control: Control = "none") -> CalibratedPredictor:
+        """With the share and the weight of the current round, those of the first one before there is one."""
+        config, number = self.config, max(1, int(self.round))
+        place = (number - 1) / max(1, config.budget.rounds - 1)
+        share, omega = (low + place * (high - low) for low, high in (config.share, config.omega))
+        return CalibratedPredictor(
+            self.teacher.network,
+            self.autoencoder,
+            self.average.network,
+            share=share,
+            omega=omega,
+            trust=config.trust,
+            control=control,
+        )
+
+    def _probabilities(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.teacher(image).float().softmax(1)
+
+    def _one_hot(self, label: Tensor) -> Tensor:
+        return F.one_hot(label, self.task.classes).movedim(-1, 1).float()
+
+
+def _sample(x: Stream) -> Sample:
+    """What synthesis begins with: another strong view than the one that is learnt as it is."""
+    return Sample(x.strong[1], x.label, x.valid)
+
+
+def _own(clock: Clock, further: bool) -> Clock:
+    """The clock that counts the steps of this stage; of a further stage of the same network as if late."""
+    return replace(clock, step=clock.total if further else clock.stage_step)
+
+
+def _rounds(clock: Clock, number: int, rounds: int) -> Clock:
+    """The clock of all rounds together."""
+    length = clock.stage_total
+    return replace(clock, stage_step=(number - 1) * length + clock.stage_step, stage_total=rounds * length)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, device=like.device, generator=generator)
+
+
+def _as(per_row: Tensor, like: Tensor) -> Tensor:
+    return per_row.view(-1, *[1] * (like.ndim - 1))
