@@ -21,13 +21,16 @@ from fewmask.data.prepare import prepare
 from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.device import check_name
-from fewmask.errors import SettingsError
+from fewmask.errors import DataError, SettingsError
 from fewmask.plan import make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.recipe import load_recipe
 from fewmask.resolution import Request
 from fewmask.runs import REQUEST, Run, atomic_write, writing
 from fewmask.types import Split
+
+LEAST_VOXELS = 16
+"""Of a class on the prepared grid, for a method that makes its training set of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ def make_ready(order: Order, run: Run) -> Ready:
     _check_unlabelled(settings, split)
     preparation = preparation_for(catalogue, settings.plan)
     cache = prepare(catalogue, split, preparation, order.cache or run.root / "cache", quiet=order.quiet)
+    _check_classes(settings, split, catalogue, cache)
     if not (run.root / REQUEST).exists():
         atomic_write(run.root / REQUEST, json.dumps(order.lasting(), indent=2) + "\n")
     if not (run.catalogue / "dataset.yaml").exists():
@@ -222,6 +226,27 @@ def _check_unlabelled(settings: Config, split: Split) -> None:
         raise SettingsError(
             f"method {settings.method['name']} learns from unlabelled images and there is none; "
             "use --method supervised, a smaller --labelled, or add images without masks"
+        )
+
+
+def _check_classes(settings: Config, split: Split, catalogue: Catalogue, cache: Cache) -> None:
+    """Raise DataError where the labelled masks hardly show a class and the method has to be told so."""
+    allowed = resolution.trial(settings).lacking()
+    if allowed is None:
+        return
+    names = catalogue.labels.names[1:]
+    for name in allowed:
+        if name not in names:
+            raise SettingsError(f"method.lacking names '{name}'{config.nearest(name, names)}")
+    shown = [cache.open(case).locations for case in split.labelled_slices]
+    counts = {name: sum(len(one[value]) for one in shown) for value, name in enumerate(names, start=1)}
+    few = {name: count for name, count in counts.items() if count < LEAST_VOXELS and name not in allowed}
+    if few:
+        told = ", ".join(f"{name} ({count or 'no'} voxel{'s' * (count != 1)})" for name, count in few.items())
+        lacking = ",".join([*allowed, *few])
+        raise DataError(
+            f"{', '.join(split.labelled[:4])}: too little to learn from of {told}, as prepared; choose a labelled "
+            f"image that shows at least {LEAST_VOXELS} of each class, or go without by method.lacking=[{lacking}]"
         )
 
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"job", "intake", "listing", "doctor", "failure"},
     {"report", "figures", "overlays", "changes"},
     {"order"},
-    {"plan", "resolution", "training", "evaluation", "audit", "pairing"},
+    {"plan", "resolution", "training", "evaluation", "audit", "pairing", "exemplar"},
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
     {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device", "deformation"},
