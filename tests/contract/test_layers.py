@@ -21,7 +21,19 @@ LAYERS = (
     {"plan", "resolution", "training", "evaluation", "audit", "pairing", "exemplar"},
     {"methods", "prediction", "inputs", "record", "restore", "windows"},
     {"predictors", "data"},
-    {"nets", "diffusion", "losses", "metrics", "statistics", "runs", "progress", "memory", "device", "deformation"},
+    {
+        "nets",
+        "diffusion",
+        "losses",
+        "metrics",
+        "statistics",
+        "runs",
+        "progress",
+        "memory",
+        "device",
+        "deformation",
+        "rows",
+    },
     {"types", "config", "recipe", "seeding", "errors"},
 )
 APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})

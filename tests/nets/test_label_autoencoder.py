@@ -17,7 +17,7 @@ def test_any_size_and_nothing_bypasses_the_latent(size, halvings):
     latent = net.latent(p)
     assert latent.shape == (2, 2, *latent_size(size, halvings))
     assert net.logits(latent, size).shape == p.shape
-    assert torch.equal(net.logits(latent * 0, size)[:1], net.logits(net.latent(p * 0.5) * 0, size)[1:])
+    torch.testing.assert_close(net.logits(latent * 0, size)[:1], net.logits(net.latent(p / 2) * 0, size)[1:])
 
 
 def test_standardised_latents_have_mean_zero_and_deviation_one():
@@ -33,4 +33,4 @@ def test_standardised_latents_have_mean_zero_and_deviation_one():
 
 def test_parameters_at_the_reconstructions_scale():
     net = LabelAutoencoder(classes=4, dims=2, width=32, halvings=3, channels=4)
-    assert sum(one.numel() for one in net.parameters()) == 1_043_724
+    assert sum(one.numel() for one in net.parameters()) == 988_108

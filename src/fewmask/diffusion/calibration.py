@@ -16,11 +16,14 @@ from fewmask.diffusion.sampler import ddim, sampling_times
 from fewmask.nets.guide import Guide, pooled
 from fewmask.nets.label_autoencoder import LabelAutoencoder
 from fewmask.nets.latent_unet import LatentUNet
+from fewmask.rows import per_row
 
 Variant = Literal["ddim", "bridge", "one_step"]
 """ddim: Gaussian diffusion, sampled with eta = 0 from the label's latent under one fixed noise; bridge: the noise-free
 path between the two latents; one_step: a plain network, the control that a diffusion must beat."""
 TIMES = 1000
+ALARM = 3.0
+"""Least ratio of latent errors, start to mid path, that is no honest one: bridge under noise of 0.5 has about 2."""
 SEED = 0
 """Of the one noise tensor that every sampling starts with."""
 
@@ -128,8 +131,8 @@ class LatentCalibrator(nn.Module):
             from_label = draw[0] < 0.5
             late = self.first * (1 + draw[1]) / 2
             t = torch.where(from_label, late, draw[1] * (TIMES - 1)).round().long()
-            noise = torch.where(_as(from_label & (draw[2] < 0.5), noise), self.noise, noise)
-            x = self.diffusion.add_noise(torch.where(_as(from_label, z0), z1, z0), t, noise)
+            noise = torch.where(per_row(from_label & (draw[2] < 0.5), noise), self.noise, noise)
+            x = self.diffusion.add_noise(torch.where(per_row(from_label, z0), z1, z0), t, noise)
             middle = ~from_label & (t >= self.first // 2) & (t <= self.first)
             return States(x, t, from_label, middle)
         start = draw[0] < self.ends
@@ -139,7 +142,7 @@ class LatentCalibrator(nn.Module):
         if bool(again.any()):
             with torch.no_grad():
                 said = self.predict(z1, torch.full_like(tau, TIMES), guides).to(z0.dtype)
-            target = torch.where(_as(again, z0), said, z0)
+            target = torch.where(per_row(again, z0), said, z0)
         x = bridge_state(target, z1, tau, noise, self.blur)
         middle = ~start & ~again & (tau > 0.25) & (tau < 0.75)
         return States(x, TIMES * tau, start, middle)
@@ -195,12 +198,8 @@ def rule_gate(p: Tensor, halvings: int) -> Tensor:
 def leak(errors: Tensor, states: States) -> Tensor | None:
     """Latent error at the sampler's start over that in mid path; None where a batch has no row of one kind.
 
-    Well over 1.5 is an alarm: mid-path states tell the answer and the start, all that sampling sees, is not learnt.
+    Over ALARM mid-path states give the answer away, and the start, all that sampling sees of it, is not learnt.
     """
     if not (states.start.any() and states.middle.any()):
         return None
     return errors[states.start].mean() / errors[states.middle].mean().clamp_min(1e-12)
-
-
-def _as(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.view(-1, *[1] * (like.ndim - 1))

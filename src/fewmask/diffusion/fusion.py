@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, one_hot
 
 from fewmask.config import Settings
 from fewmask.deformation import affine, positions, sample
+from fewmask.rows import per_row
 
 
 class Trust(Settings):
@@ -58,8 +59,8 @@ def fuse(p: Tensor, blended: Tensor, gate: Tensor, agreement: Tensor, omega: flo
     kept = may.gather(1, new.flatten(1)).view_as(new) | (new == raw)
     blended = torch.where(kept.unsqueeze(1), blended, p)
     agrees = blended.argmax(1) == raw
-    weight = torch.where(agrees, 1.0, omega * blended.amax(1)) * _as(agreement, raw)
-    doubted = _as(agreement < trust.agreement, raw)
+    weight = torch.where(agrees, 1.0, omega * blended.amax(1)) * per_row(agreement, raw)
+    doubted = per_row(agreement < trust.agreement, raw)
     sure = trust.doubted * (p.amax(1) >= trust.confidence)
     return Fused(
         torch.where(doubted.unsqueeze(1), p, blended),
@@ -114,7 +115,3 @@ def overlap(one: Tensor, other: Tensor, valid: Tensor, classes: int) -> Tensor:
     present = sizes > 0
     mean = (dice * present).sum(1) / present.sum(1).clamp_min(1)
     return torch.where(present.any(1), mean, 1.0)
-
-
-def _as(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.view(-1, *[1] * (like.ndim - 1))

@@ -20,27 +20,25 @@ from fewmask.diffusion.calibration import LatentCalibrator, leak
 from fewmask.errors import SettingsError
 from fewmask.losses import dice_ce
 from fewmask.methods.base import Method
+from fewmask.methods.calibration_pairs import Pairs, PairSource
 from fewmask.methods.caudo_diff_settings import CaudoDiffConfig
-from fewmask.methods.damage import corrupted, damaged, softened
 from fewmask.methods.ema import teacher_of, update_teacher
-from fewmask.methods.matching import PairMatching
+from fewmask.methods.label_gate import LabelGate, autoencoder_terms
 from fewmask.methods.mixing import boxes, paste
-from fewmask.methods.snapshots import Snapshots, doubting
 from fewmask.methods.synthesis import Sample, deformed_labels, synthesise
 from fewmask.nets import build_segmenter
 from fewmask.nets.blocks import CHANNEL_DROPOUT
-from fewmask.nets.guide import feature_channels, features_of, pooled
+from fewmask.nets.guide import feature_channels, pooled
 from fewmask.nets.label_autoencoder import LabelAutoencoder, latent_size
 from fewmask.predictors import CalibratedPredictor, LargestComponentPredictor, Predictor, SegmenterPredictor
 from fewmask.predictors.calibrated import Control
+from fewmask.rows import per_row
 from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Task, Update, Views
 
 EARLY = (1 / 12, 1 / 6, 1 / 3, 2 / 3)
 """Shares of the warm-up at which the segmenter is kept, to err on what it will have learnt later (2.8)."""
 FINE = 192
 """Shortest side from which the latent is an eighth of the image, else a quarter."""
-FEATURES_DROPPED = 0.3
-"""Of the features beside a label damaged by hand, which did not make it."""
 PERTURBATION = 0.5
 """Share of channels that UniMatch's feature perturbation drops."""
 ROWS = 16
@@ -84,12 +82,10 @@ class CaudoDiff(Method):
             recycled=calibrator.recycled,
         )
         self.teacher, self.average = teacher_of(self.segmenter), teacher_of(self.calibrator)
-        self.snapshots = Snapshots(self.segmenter, len(EARLY) + config.budget.rounds)
-        self.matching = PairMatching(halvings)
+        self.pairs = PairSource(self.segmenter, len(EARLY) + config.budget.rounds, halvings)
+        self.gate = LabelGate(latent.channels, task.classes)
         self.drop = CHANNEL_DROPOUT[task.dims](PERTURBATION)
         self.register_buffer("round", torch.zeros((), dtype=torch.int64))  # the current one, from 1
-        for name, size in (("moments", (2, latent.channels)), ("overlaps", (2, task.classes)), ("cells", ())):
-            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
 
     def groups(self) -> dict[str, nn.Module]:
         return {"autoencoder": self.autoencoder, "segmenter": self.segmenter, "calibrator": self.calibrator}
@@ -162,45 +158,23 @@ class CaudoDiff(Method):
     # the label autoencoder (2.5)
 
     def _autoencoder_update(self, x: Stream, clock: Clock) -> Update:
-        """Of synthetic labels alone, half of them softened; decoded under noise, so that near latents decode alike."""
-        label, valid = deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
-        p = self._one_hot(label)
-        soft = torch.rand(len(p), device=p.device, generator=clock.generator) < 0.5
-        p = torch.where(_as(soft, p), softened(label, self.task.classes, clock.generator), p)
-        mean, log_variance = self.autoencoder.encode(p)
-        spread = torch.rand(len(p), device=p.device, generator=clock.generator) * self.config.autoencoder.noise
-        noise = torch.randn(mean.shape, device=p.device, generator=clock.generator)
-        z = mean + noise * (log_variance.exp() + _as(spread, mean).square()).sqrt()
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        logits = self.autoencoder.decode(z, label.shape[1:])
-        terms = {"labels": 2 * dice_ce(logits, label, valid), "divergence": divergence}
+        label, valid = self._fresh_labels(x, clock)
+        terms = autoencoder_terms(self.autoencoder, label, valid, self.config.autoencoder.noise, clock.generator)
         return Update(terms, {"divergence": 1e-6}, groups=("autoencoder",))
 
-    @torch.no_grad()
     def _measure(self, x: Stream, clock: Clock) -> None:
-        """Dice and statistics of latents on fresh synthetic labels; at the end the gate."""
-        label, valid = deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
-        mean, _ = self.autoencoder.encode(self._one_hot(label))
-        found = self.autoencoder.decode(mean, label.shape[1:]).argmax(1)
-        a, b = (F.one_hot(one[valid], self.task.classes).double() for one in (label, found))
-        self.overlaps += torch.stack([2 * (a * b).sum(0), (a + b).sum(0)])
-        cells = mean.double().movedim(1, 0).flatten(1)
-        self.moments += torch.stack([cells.sum(1), cells.square().sum(1)])
-        self.cells += cells.shape[1]
+        """Nothing is learnt; at the end latents are standardised, and a poor autoencoder ends the run."""
+        self.gate.measure(self.autoencoder, *self._fresh_labels(x, clock))
         if clock.stage_step + 1 < clock.stage_total:
             return
-        self.autoencoder.standardise(*self.moments, self.cells)
-        overlap, size = self.overlaps
-        dice = torch.where(size > 0, overlap / size.clamp_min(1), 1.0).tolist()[1:]
-        gate = self.config.autoencoder.gate
-        if min(dice) < gate:
-            told = ", ".join(f"{name} {value:.3f}" for name, value in zip(self.task.names[1:], dice, strict=True))
-            finer = self.autoencoder.spec["halvings"] - 1
-            raise SettingsError(
-                f"caudo_diff: the label autoencoder reaches a Dice of {told}; its gate is {gate:g}. Give it more steps "
-                f"(method.budget.autoencoder={2 * self.config.budget.autoencoder:g}) or a finer latent "
-                f"(method.autoencoder.halvings={max(1, finer)}), or lower method.autoencoder.gate, with another --out"
-            )
+        self.autoencoder.standardise(*self.gate.moments, self.gate.cells)
+        least, budget = self.config.autoencoder.gate, self.config.budget.autoencoder
+        complaint = self.gate.complaint(self.task.names[1:], least, self.autoencoder, budget)
+        if complaint:
+            raise SettingsError(complaint)
+
+    def _fresh_labels(self, x: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
+        return deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
 
     # guide and denoiser (2.6 to 2.8)
 
@@ -215,7 +189,7 @@ class CaudoDiff(Method):
         hidden = torch.rand(2, len(p), device=p.device, generator=generator) < config.hide
         z1 = guides.z
         guides = guides._replace(
-            g=guides.g.masked_fill(_as(hidden[0], guides.g), 0), z=z1.masked_fill(_as(hidden[1], z1), 0)
+            g=guides.g.masked_fill(per_row(hidden[0], guides.g), 0), z=z1.masked_fill(per_row(hidden[1], z1), 0)
         )
         states = self.calibrator.draw(z0, guides, z1, generator)
         found = self.calibrator.predict(states.x, states.t, guides).float()
@@ -234,39 +208,13 @@ class CaudoDiff(Method):
         log = {"pairs_wrong": wrong.mean(), **({} if alarm is None else {"leak": alarm})}
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
-    @torch.no_grad()
-    def _pairs(self, x: Stream, u: Stream, clock: Clock) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-        """Probabilities with errors and the features beside them; the label and where it is known."""
-        config, generator, classes = self.config.calibrator, clock.generator, self.task.classes
-        teacher, halvings = self.teacher.network, self.calibrator.halvings
-        now = self._probabilities(u.image)
-        wider = self.config.synthesis.model_copy(update={"elastic": config.elastic})
-        made = synthesise(wider, _sample(x), u.strong[0], self._suspect(now, u), classes, generator)
-        rows = len(made.label)
-        erring = round(config.network_errors * rows)
-        right = round(config.unchanged * rows)
-
-        network = self.snapshots.draw(teacher, generator)
-        network.eval()
-        doubting(network, True)
-        background = u.strong[1][torch.arange(erring) % len(u.image)]
-        logits, erred = features_of(network, corrupted(made.image[:erring], background, generator), halvings)
-        doubting(network, False)
-        _, clean = features_of(teacher, made.image[erring:], halvings)
-        level = torch.rand(rows - erring, device=made.label.device, generator=generator)
-        level[len(level) - right :] = 0
-        spoilt = damaged(made.label[erring:], classes, level, generator)
-        p = torch.cat([logits.float().softmax(1), softened(spoilt, classes, generator)])
-        # a label damaged by hand is not what its features would say: they are not to be relied on
-        features = tuple(
-            torch.cat([one, other * (_uniform(other[:, :1], generator) > FEATURES_DROPPED)])
-            for one, other in zip(erred, clean, strict=True)
-        )
-        if not config.matching:
-            return p, features, made.label, made.valid
-        weights = self.matching.weights(p, now)
-        drawn = torch.multinomial(weights, rows, replacement=True, generator=generator)
-        return p[drawn], tuple(one[drawn] for one in features), made.label[drawn], made.valid[drawn]
+    def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
+        """Of samples deformed further than those that the segmenter learns."""
+        said = self._probabilities(u.image)
+        wider = self.config.synthesis.model_copy(update={"elastic": self.config.calibrator.elastic})
+        made = synthesise(wider, _sample(x), u.strong[0], self._suspect(said, u), self.task.classes, clock.generator)
+        settings, labeller = self.config.calibrator, self.teacher.network
+        return self.pairs.make(settings, made, u.strong[1], labeller, said, clock.generator)
 
     # the segmenter (2.4, 2.10)
 
@@ -309,11 +257,11 @@ class CaudoDiff(Method):
             return
         if number:
             if clock.stage_step + 1 == clock.stage_total:
-                self.snapshots.take(len(EARLY) + number - 1, self.teacher.network)
+                self.pairs.snapshots.take(len(EARLY) + number - 1, self.teacher.network)
             return
         for place, share in enumerate(EARLY):
             if clock.stage_step == round(share * (clock.stage_total - 1)):
-                self.snapshots.take(place, self.teacher.network)
+                self.pairs.snapshots.take(place, self.teacher.network)
 
     # labels of all unlabelled images (2.9)
 
@@ -352,7 +300,7 @@ class CaudoDiff(Method):
                 sure = (p.amax(1, keepdim=True) >= self.config.trust.confidence).to(p.dtype)
                 return torch.cat([p, p, sure, torch.ones_like(sure)], 1)
             raw, fused = calibration.calibrated(rows)
-            agreed = _as(fused.agreement, raw).expand_as(raw[:, :1])
+            agreed = per_row(fused.agreement, raw).expand_as(raw[:, :1])
             return torch.cat([raw, fused.p, fused.weight.unsqueeze(1), agreed], 1)
 
         if image.shape[2:] == torch.Size(self.task.patch_size):
@@ -423,11 +371,3 @@ def _rounds(clock: Clock, number: int, rounds: int) -> Clock:
     """The clock of all rounds together."""
     length = clock.stage_total
     return replace(clock, stage_step=(number - 1) * length + clock.stage_step, stage_total=rounds * length)
-
-
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, device=like.device, generator=generator)
-
-
-def _as(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.view(-1, *[1] * (like.ndim - 1))

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from fewmask.deformation import affine, positions, sample, smooth_field, uniform
 from fewmask.methods.synthesis import exchange_amplitudes, smoothed, widened
+from fewmask.rows import per_row
 
 EDGE = 0.024
 """Most that a class grows or shrinks (6 pixels of 256)."""
@@ -31,10 +32,10 @@ def damaged(label: Tensor, classes: int, level: Tensor, generator: torch.Generat
     short, rows = min(size), len(label)
 
     def chosen(share: float) -> Tensor:
-        return _as(uniform(0, 1, (rows,), generator) < share * level.clamp(0, 1), label)
+        return per_row(uniform(0, 1, (rows,), generator) < share * level.clamp(0, 1), label)
 
     def kind() -> Tensor:
-        return _as(torch.randint(1, classes, (rows,), device=label.device, generator=generator), label)
+        return per_row(torch.randint(1, classes, (rows,), device=label.device, generator=generator), label)
 
     wobble = smooth_field(rows, size, (level * WAVE * short)[:, None].expand(-1, len(size)), 10, generator)
     label = torch.where(chosen(1.0), _moved(label, wobble), label)
@@ -55,7 +56,7 @@ def damaged(label: Tensor, classes: int, level: Tensor, generator: torch.Generat
     rest = _grown(label != one, radius) & (label == one)
     # what a class leaves becomes background, or the class beside it
     beside = widened_label(label.masked_fill(label == one, 0), max(1, int(radius.max())))
-    left = torch.where(uniform(0, 1, (rows,), generator).lt(0.5).view(_as(level, label).shape), beside, 0)
+    left = torch.where(uniform(0, 1, (rows,), generator).lt(0.5).view(per_row(level, label).shape), beside, 0)
     label = torch.where(chosen(0.4) & rest, left, label)
 
     for _ in range(2):
@@ -69,9 +70,9 @@ def softened(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """label (B, *S) -> probabilities (B, K, *S) as a network gives them: blurred borders, more or less sure."""
     p = one_hot(label, classes).movedim(-1, 1).float()
     blurred = smoothed(smoothed(p, 1), 1)
-    mixed = p.lerp(blurred, _as(uniform(0, 1, (len(label),), generator), p))
+    mixed = p.lerp(blurred, per_row(uniform(0, 1, (len(label),), generator), p))
     ground = uniform(0, 0.02, (len(label),), generator)
-    return mixed * (1 - _as(ground, mixed)) + _as(ground, mixed) / classes
+    return mixed * (1 - per_row(ground, mixed)) + per_row(ground, mixed) / classes
 
 
 def corrupted(image: Tensor, background: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -83,12 +84,12 @@ def corrupted(image: Tensor, background: Tensor | None, generator: torch.Generat
     axes = tuple(range(2, image.ndim))
 
     def chosen() -> Tensor:
-        return _as(uniform(0, 1, (rows,), generator) < 0.4, image)
+        return per_row(uniform(0, 1, (rows,), generator) < 0.4, image)
 
     low, high = image.amin(axes, keepdim=True), image.amax(axes, keepdim=True)
     span = (high - low).clamp_min(1e-6)
     gamma = torch.exp(uniform(-1.2, 1.1, (rows,), generator))  # 0.3 to 3
-    image = torch.where(chosen(), low + span * ((image - low) / span) ** _as(gamma, image), image)
+    image = torch.where(chosen(), low + span * ((image - low) / span) ** per_row(gamma, image), image)
     shade = smooth_field(rows, size, torch.full((rows, len(size)), 0.5, device=image.device), 4, generator)[:, :1]
     image = torch.where(chosen(), image * shade.exp(), image)
     blurred = smoothed(smoothed(image, max(1, round(0.012 * min(size)))), 1)
@@ -111,10 +112,6 @@ def widened_label(label: Tensor, radius: int) -> Tensor:
     return torch.where(label > 0, label, found)
 
 
-def _as(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.view(-1, *[1] * (like.ndim - 1))
-
-
 def _moved(label: Tensor, displacement: Tensor) -> Tensor:
     source = positions(label.shape[1:], label.device) + displacement
     return sample(label.unsqueeze(1).float(), source, mode="nearest", padding="zeros")[:, 0].round().long()
@@ -132,7 +129,7 @@ def _centre(mask: Tensor) -> Tensor:
 def _grown(mask: Tensor, radius: Tensor) -> Tensor:
     """mask (B, *S), each row widened by its own radius (B,)."""
     for step in range(int(radius.max())):
-        mask = torch.where(_as(radius > step, mask), widened(mask, 1), mask)
+        mask = torch.where(per_row(radius > step, mask), widened(mask, 1), mask)
     return mask
 
 
@@ -142,4 +139,4 @@ def _blob(label: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
     centre = uniform(0, 1, (rows, len(size)), generator) * torch.tensor(size, device=label.device)
     radius = uniform(0.3, 1, (rows,), generator) * most
     away = positions(size, label.device) - centre.view(rows, -1, *[1] * len(size))
-    return away.square().sum(1).sqrt() <= _as(radius, label)
+    return away.square().sum(1).sqrt() <= per_row(radius, label)

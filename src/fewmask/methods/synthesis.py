@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 
 from fewmask.config import Settings, ShareRange
 from fewmask.deformation import affine, diffeomorphism, positions, sample, uniform
+from fewmask.rows import per_row
 
 
 class Synthesis(Settings):
@@ -83,13 +84,13 @@ def synthesise(
     background = background[rows]
     mixed = exchange_amplitudes(image, background, settings.fourier_width, generator)
     taken = uniform(0, 1, (len(image),), generator) < settings.fourier
-    image = torch.where(_as(taken, image), mixed, image)
+    image = torch.where(per_row(taken, image), mixed, image)
     made = made._replace(image=image)
     pasted = _pasted(settings, made, background, None if suspect is None else suspect[rows], generator)
     # without a structure there is nothing to paste, and nothing known of what lies under it
     wanted = uniform(0, 1, (len(image),), generator) < settings.paste
     wanted &= (made.label > 0).flatten(1).any(1)
-    return Sample(*(torch.where(_as(wanted, one), one, other) for one, other in zip(pasted, made, strict=True)))
+    return Sample(*(torch.where(per_row(wanted, one), one, other) for one, other in zip(pasted, made, strict=True)))
 
 
 def deformed_labels(settings: Synthesis, label: Tensor, valid: Tensor, classes: int, generator: torch.Generator):
@@ -134,14 +135,9 @@ def exchange_amplitudes(image: Tensor, other: Tensor, width: tuple[float, float]
     half, share = uniform(*width, (rows,), generator), uniform(0, 1, (rows,), generator)
     frequency = [torch.fft.fftfreq(length, device=image.device).abs() for length in image.shape[2:]]
     far = torch.stack(torch.meshgrid(*frequency, indexing="ij")).amax(0)
-    low = (far <= _as(half, far[None])).unsqueeze(1) * _as(share, image)
+    low = (far <= per_row(half, far[None])).unsqueeze(1) * per_row(share, image)
     amplitude = ours.abs().lerp(theirs.abs(), low)
     return torch.fft.ifftn(torch.polar(amplitude, ours.angle()), dim=axes).real.to(image.dtype)
-
-
-def _as(per_row: Tensor, like: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ..., 1) of the rank of `like`."""
-    return per_row.view(-1, *[1] * (like.ndim - 1))
 
 
 def _deformed(settings: Synthesis, given: Sample, generator: torch.Generator) -> Sample:
@@ -171,9 +167,9 @@ def _lack_classes(settings: Synthesis, given: Sample, classes: int, generator: t
     rows, device = len(given.label), generator.device
     draw = uniform(0, 1, (rows,), generator)
     one = torch.randint(1, classes, (rows,), device=device, generator=generator)
-    gone = (given.label == _as(one, given.label)) & _as(draw < settings.one_missing, given.label)
+    gone = (given.label == per_row(one, given.label)) & per_row(draw < settings.one_missing, given.label)
     every = (draw >= settings.one_missing) & (draw < settings.one_missing + settings.all_missing)
-    gone |= (given.label > 0) & _as(every, given.label)
+    gone |= (given.label > 0) & per_row(every, given.label)
     return given._replace(image=_filled(given.image, gone, generator), label=given.label.masked_fill(gone, 0))
 
 
@@ -192,7 +188,7 @@ def _filled(image: Tensor, gone: Tensor, generator: torch.Generator) -> Tensor:
         reached = reached.masked_fill(fresh, 1)
     rough = (image - smoothed(image, 1)) * known
     spread = (rough.square().flatten(1).sum(1) / known.flatten(1).sum(1).clamp_min(1) / image.shape[1]).sqrt()
-    noise = torch.randn(image.shape, device=image.device, generator=generator) * _as(spread, image)
+    noise = torch.randn(image.shape, device=image.device, generator=generator) * per_row(spread, image)
     return torch.where(gone, smoothed(filled, 1) + noise, image)
 
 
