@@ -105,7 +105,9 @@ class LatentCalibrator(nn.Module):
         entropy = relative_entropy(p)
         g, error = self.guide(features, pooled(p, self.halvings), pooled(entropy, self.halvings))
         gate = (rule_gate(p, self.halvings) + error.sigmoid()).clamp(0, 1)
-        return Guides(autoencoder.latent(p), g, error, gate)
+        with torch.no_grad():
+            z = autoencoder.latent(p)
+        return Guides(z, g, error, gate)
 
     def predict(self, x: Tensor, t: Tensor, guides: Guides) -> Tensor:
         """The clean latent of a state."""

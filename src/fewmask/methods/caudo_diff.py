@@ -22,10 +22,12 @@ from fewmask.losses import dice_ce
 from fewmask.methods.base import Method
 from fewmask.methods.calibration_pairs import Pairs, PairSource
 from fewmask.methods.caudo_diff_settings import CaudoDiffConfig
+from fewmask.methods.caudo_diff_stages import stages_of
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.label_gate import LabelGate, autoencoder_terms
 from fewmask.methods.mixing import boxes, paste
-from fewmask.methods.synthesis import Sample, deformed_labels, synthesise
+from fewmask.methods.synthesis import Sample, Synthesis, deformed_labels, synthesise
+from fewmask.methods.whole_case import whole_maps
 from fewmask.nets import build_segmenter
 from fewmask.nets.blocks import CHANNEL_DROPOUT
 from fewmask.nets.guide import feature_channels, pooled
@@ -41,8 +43,6 @@ FINE = 192
 """Shortest side from which the latent is an eighth of the image, else a quarter."""
 PERTURBATION = 0.5
 """Share of channels that UniMatch's feature perturbation drops."""
-ROWS = 16
-"""Slices or windows that are relabelled at a time."""
 
 
 class CaudoDiff(Method):
@@ -95,47 +95,7 @@ class CaudoDiff(Method):
         return Views(weak=self.config.weak, strong=(strong, strong), unlabelled=True)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Autoencoder, gate, warm-up, calibrator; then rounds of tuning the calibrator, relabelling and training."""
-        config, budget = self.config, self.config.budget
-        calibrated = config.labels == "calibrated"
-        labelled = config.labelled_batch
-        unlabelled = config.unlabelled_batch or labelled
-        pairs = config.calibrator.batch or labelled
-        maps = config.autoencoder.batch or 2 * labelled
-        shown = {"segmenter": budget.warm_up + budget.rounds * budget.train}
-        shown["calibrator"] = budget.calibrator + budget.rounds * budget.tune
-        shown["autoencoder"] = budget.autoencoder
-        done = dict.fromkeys(shown, 0.0)
-        whole = sum(shown.values()) + budget.gate if calibrated else shown["segmenter"]
-
-        def stage(name: str, group: str, length: float, batch: int, others: int, relabel: bool = False) -> Stage:
-            part = (done[group] / shown[group], (done[group] + length) / shown[group])
-            done[group] += length
-            return Stage(
-                name=name,
-                fraction=length / whole,
-                labelled_batch=batch,
-                unlabelled_batch=others,
-                groups=(group,),
-                relabel=relabel,
-                part=part,
-                least=1,
-            )
-
-        stages = []
-        if calibrated:
-            stages.append(stage("autoencoder", "autoencoder", budget.autoencoder, maps, 0))
-            gate = Stage(name="gate", fraction=budget.gate / whole, labelled_batch=maps, groups=(), least=1)
-            stages.append(gate)
-        stages.append(stage("warm-up", "segmenter", budget.warm_up, labelled, unlabelled))
-        if calibrated:
-            stages.append(stage("calibrator", "calibrator", budget.calibrator, pairs, pairs))
-        for number in range(1, budget.rounds + 1):
-            if calibrated:
-                stages.append(stage(f"tune {number}", "calibrator", budget.tune, pairs, pairs))
-            relabel = config.labels != "none"
-            stages.append(stage(f"round {number}", "segmenter", budget.train, labelled, unlabelled, relabel))
-        return tuple(stages)
+        return stages_of(self.config)
 
     def lacking(self) -> tuple[str, ...]:
         return self.config.lacking
@@ -174,7 +134,7 @@ class CaudoDiff(Method):
             raise SettingsError(complaint)
 
     def _fresh_labels(self, x: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
-        return deformed_labels(self.config.synthesis, x.label, x.valid, self.task.classes, clock.generator)
+        return deformed_labels(self._wider(), x.label, x.valid, self.task.classes, clock.generator)
 
     # guide and denoiser (2.6 to 2.8)
 
@@ -211,8 +171,9 @@ class CaudoDiff(Method):
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
         """Of samples deformed further than those that the segmenter learns."""
         said = self._probabilities(u.image)
-        wider = self.config.synthesis.model_copy(update={"elastic": self.config.calibrator.elastic})
-        made = synthesise(wider, _sample(x), u.strong[0], self._suspect(said, u), self.task.classes, clock.generator)
+        made = synthesise(
+            self._wider(), _sample(x), u.strong[0], self._suspect(said, u), self.task.classes, clock.generator
+        )
         settings, labeller = self.config.calibrator, self.teacher.network
         return self.pairs.make(settings, made, u.strong[1], labeller, said, clock.generator)
 
@@ -303,13 +264,7 @@ class CaudoDiff(Method):
             agreed = per_row(fused.agreement, raw).expand_as(raw[:, :1])
             return torch.cat([raw, fused.p, fused.weight.unsqueeze(1), agreed], 1)
 
-        if image.shape[2:] == torch.Size(self.task.patch_size):
-            return torch.cat([window(rows) for rows in image.split(ROWS)])
-        from monai.inferers.utils import sliding_window_inference  # over a second, where it is not needed
-
-        return sliding_window_inference(
-            image, self.task.patch_size, ROWS, window, overlap=0.5, mode="gaussian", padding_mode="replicate"
-        )
+        return whole_maps(window, image, self.task.patch_size)
 
     # what inference and audits need
 
@@ -352,6 +307,10 @@ class CaudoDiff(Method):
     def _probabilities(self, image: Tensor) -> Tensor:
         with torch.no_grad():
             return self.teacher(image).float().softmax(1)
+
+    def _wider(self) -> Synthesis:
+        """Shapes for autoencoder and calibrator: what the segmenter trains on and what it does not."""
+        return self.config.synthesis.model_copy(update={"elastic": self.config.calibrator.elastic})
 
     def _one_hot(self, label: Tensor) -> Tensor:
         return F.one_hot(label, self.task.classes).movedim(-1, 1).float()
