@@ -21,6 +21,7 @@ def test_probabilities_have_one_piece_a_class():
     task = Task(channels=1, classes=3, names=("b", "x", "y"), patch_size=(24, 24))
     predictor = LargestComponentPredictor(build_segmenter(Network(width=2), task)).eval()
     torch.nn.init.normal_(predictor.segmenter.head.weight)
+    torch.nn.init.zeros_(predictor.segmenter.head.bias)
     image = torch.randn(3, 1, 24, 24)
     with torch.no_grad():
         raw, found = predictor.segmenter(image).softmax(1), predictor(image, torch.arange(3))
