@@ -35,7 +35,7 @@ def test_damage_grows_with_the_level(size):
         for level in (0.2, 0.4, 0.6, 0.8, 1.0)
     ]
     assert dice == sorted(dice, reverse=True)
-    assert 0.9 < dice[0] and 0.3 < dice[-1] < 0.95, dice
+    assert dice[0] > 0.9 and 0.3 < dice[-1] < 0.95, dice
 
 
 @pytest.mark.parametrize("size", SIZES)
