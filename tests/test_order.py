@@ -302,7 +302,7 @@ def test_an_exemplar_that_lacks_a_class_is_refused_unless_it_is_named(copied: Pa
     with pytest.raises(DataError, match=r"of LV \(no voxels\).*lacking=\[myocardium,LV\]"):
         make_ready(exemplar(copied, tiny, case.id, lacking=["myocardium"]), open_run(tmp_path / "run"))
     make_ready(exemplar(copied, tiny, case.id, lacking=["myocardium", "LV"]), open_run(tmp_path / "run"))
-    with pytest.raises(SettingsError, match="method.lacking names 'LW'; did you mean 'LV'"):
+    with pytest.raises(SettingsError, match=r"method\.lacking names 'LW'; did you mean 'LV'"):
         make_ready(exemplar(copied, tiny, case.id, lacking=["LW"]), open_run(tmp_path / "other"))
 
 

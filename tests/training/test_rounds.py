@@ -12,12 +12,6 @@ from fewmask.runs import Run, read_log
 from fewmask.training import trainer
 from fewmask.types import Split
 
-TINY = {
-    "labelled_batch": 2,
-    "budget": {"autoencoder": 1, "gate": 1, "warm_up": 1, "calibrator": 1, "rounds": 2, "tune": 1, "train": 1},
-    "autoencoder": {"gate": 0.0, "width": 2},
-    "calibrator": {"samples": 2, "width": 8},
-}
 STEPS = 16
 
 
@@ -47,7 +41,7 @@ def test_masks_of_unlabelled_cases_do_not_matter_and_a_break_neither(
     from fewmask.data.cache import Preparation
     from fewmask.data.prepare import prepare
 
-    config = settings("caudo_diff", steps=STEPS, train={"save_minutes": 1e-9, "validations": 0}, **TINY)
+    config = settings("caudo_diff", steps=STEPS, train={"save_minutes": 1e-9, "validations": 0})
     runs = []
     labelled = one_slice.labelled[0].split(":")[0]
     bare = replace(
@@ -89,14 +83,14 @@ def test_masks_of_unlabelled_cases_do_not_matter_and_a_break_neither(
 
 
 def test_too_few_steps_are_said_before_anything_is_written(catalogue, one_slice, cache, settings, tmp_path):
-    config = settings("caudo_diff", steps=5, **TINY)
+    config = settings("caudo_diff", steps=5)
     with pytest.raises(SettingsError, match=r"train.steps=5 leaves the stage '.*' 0 steps; give at least 16"):
         trainer.train(catalogue, one_slice, cache, config, Run(tmp_path / "run"), device="cpu", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_missed_gate_ends_the_run_and_leaves_no_model(catalogue, split, cache, settings, tmp_path):
-    config = settings("caudo_diff", steps=STEPS, **{**TINY, "autoencoder": {"gate": 0.99, "width": 2}})
+    config = settings("caudo_diff", steps=STEPS, autoencoder={"gate": 0.99, "width": 2})
     run = Run(tmp_path)
     for _ in range(2):  # the same command meets the same gate
         with pytest.raises(SettingsError, match=r"Dice of box 0\.\d+, core 0\.\d+; its gate is 0.99"):
