@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fewmask.deformation import (
+    _determinant,
     affine,
     diffeomorphism,
     integrated,
@@ -81,3 +82,9 @@ def test_a_turn_by_a_right_angle_is_a_turn():
     image = torch.randn(1, 1, 9, 9)
     turned = sample(image, positions((9, 9), "cpu") + affine(matrix, torch.zeros(1, 2), (9, 9)))
     torch.testing.assert_close(turned, image.rot90(-1, (2, 3)), rtol=0, atol=1e-4)
+
+
+def test_determinants_are_torchs():
+    for size in (1, 2, 3):
+        matrices = torch.randn(5, 4, size, size)
+        torch.testing.assert_close(_determinant(matrices), torch.linalg.det(matrices), rtol=1e-4, atol=1e-5)

@@ -170,7 +170,7 @@ def test_right_labels_stay(method):
 
 
 def test_damage_is_mended_and_more_of_it_the_more_there_is(method):
-    """T4: five levels; the gain grows, and is over that of keeping the largest piece of each class."""
+    """T4: the gain grows with the level, and is over that of keeping the largest piece of each class."""
     image, truth = rings(48, 8000)
     gains, cleaning = [], []
     for level in (0.4, 0.7, 1.0):
