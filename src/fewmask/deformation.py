@@ -38,7 +38,8 @@ def smooth_field(rows: int, size: Sequence[int], std: Tensor, points: int, gener
     field = field * std.view(rows, rank, *[1] * rank)
     for axis, length in enumerate(size, start=2):
         basis = spline_basis(points, length).to(device)
-        field = torch.tensordot(field.movedim(axis, -1), basis.T, 1).movedim(-1, axis)
+        with torch.autocast(device.type, enabled=False):  # positions need their digits
+            field = (field.movedim(axis, -1) @ basis.T).movedim(-1, axis)
     return field
 
 
@@ -110,7 +111,7 @@ def affine(matrix: Tensor, shift: Tensor, size: Sequence[int]) -> Tensor:
     here = positions(size, matrix.device)
     middle = torch.tensor([(length - 1) / 2 for length in size], device=matrix.device)
     offset = here - middle.view(-1, *[1] * len(size))
-    moved = torch.einsum("bij,j...->bi...", matrix, offset)
+    moved = (matrix.view(*matrix.shape, *[1] * len(size)) * offset).sum(2)
     return moved + shift.view(*shift.shape, *[1] * len(size)) - offset
 
 

@@ -28,7 +28,7 @@ TOTAL = 100
 BELIEVE_ALL = {
     "fixmatch": {"threshold": 0.0},
     "diffrect": {"threshold": 0.0},
-    "caudo_diff": {"autoencoder": {"gate": 0.0}, "calibrator": {"samples": 2}},
+    "caudo_diff": {"autoencoder": {"gate": 0.0}, "calibrator": {"samples": 2}, "labelled_batch": 4},
     "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
 }
 

@@ -364,3 +364,18 @@ def test_plain_self_training_learns_what_it_is_sure_of():
     assert (pseudo.weight == (p.amax(1) >= middle).numpy()).all() and 0 < pseudo.weight.mean() < 1
     assert list(method.audit()) == ["raw"]
     assert CaudoDiff(CaudoDiff.Config(labels="none"), TASK).audit() == {}
+
+
+def test_in_bf16_shapes_keep_their_digits_and_every_stage_runs():
+    method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "labelled_batch": 4, "autoencoder": {"gate": 0, "width": 4}}), TASK)
+    exact = method._fresh_labels(stream(4, 0, True), clock(spans(method.stages(), STEPS)[0], 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        again = method._fresh_labels(stream(4, 0, True), clock(spans(method.stages(), STEPS)[0], 3))
+        for span in spans(method.stages(), STEPS):
+            unlabelled = stream(4, 1, False)
+            if span.stage.relabel:
+                unlabelled = replace(unlabelled, pseudo=rings(4, 1)[1], weight=unlabelled.valid * 0.5)
+            batch = Batch(labelled=stream(4, 0, True), unlabelled=unlabelled)
+            for update in method.step(batch, clock(span, span.stop - 1)):
+                assert all(bool(torch.isfinite(term)) for term in update.terms.values()), span.stage.name
+    assert all(torch.equal(a, b) for a, b in zip(exact, again, strict=True))

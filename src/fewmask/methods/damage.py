@@ -45,7 +45,7 @@ def damaged(label: Tensor, classes: int, level: Tensor, generator: torch.Generat
     scale = torch.exp(uniform(-0.2, 0.2, (rows,), generator) * level)
     matrix = torch.eye(len(size), device=label.device) * scale.view(-1, 1, 1)
     about = _centre(label == one)
-    push = push + about - torch.einsum("bij,bj->bi", matrix, about)  # scaled about the class's own centre
+    push = push + about - (matrix * about[:, None]).sum(-1)  # scaled about the class's own centre
     moved = _moved((label == one).long(), affine(matrix, push, size)) > 0
     label = torch.where(chosen(0.5), torch.where(moved, one, label.masked_fill(label == one, 0)), label)
 
@@ -122,7 +122,7 @@ def _centre(mask: Tensor) -> Tensor:
     here = positions(mask.shape[1:], mask.device).flatten(1)
     weight = mask.flatten(1).float()
     middle = torch.tensor([(length - 1) / 2 for length in mask.shape[1:]], device=mask.device)
-    mean = weight @ here.T / weight.sum(1, keepdim=True).clamp_min(1)
+    mean = (weight[:, None] * here).sum(-1) / weight.sum(1, keepdim=True).clamp_min(1)
     return torch.where(weight.any(1, keepdim=True), mean - middle, 0)
 
 

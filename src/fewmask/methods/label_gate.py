@@ -49,8 +49,9 @@ class LabelGate(nn.Module):
     def measure(self, autoencoder: LabelAutoencoder, label: Tensor, valid: Tensor) -> None:
         """Take in label maps (B, *S)."""
         classes = autoencoder.spec["classes"]
-        mean, _ = autoencoder.encode(F.one_hot(label, classes).movedim(-1, 1).float())
-        found = autoencoder.decode(mean, label.shape[1:]).argmax(1)
+        with torch.autocast(label.device.type, enabled=False):  # as labels are calibrated later
+            mean, _ = autoencoder.encode(F.one_hot(label, classes).movedim(-1, 1).float())
+            found = autoencoder.decode(mean, label.shape[1:]).argmax(1)
         a, b = (F.one_hot(one[valid], classes).double() for one in (label, found))
         self.overlaps += torch.stack([2 * (a * b).sum(0), (a + b).sum(0)])
         cells = mean.double().movedim(1, 0).flatten(1)

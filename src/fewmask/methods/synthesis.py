@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from fewmask.config import Settings, ShareRange
 from fewmask.deformation import affine, diffeomorphism, positions, sample, uniform
@@ -196,7 +195,7 @@ def _rerendered(image: Tensor, label: Tensor, offset: float, classes: int, gener
     """Each foreground class brighter or darker as a whole."""
     change = uniform(-offset, offset, (len(label), classes), generator)
     change[:, 0] = 0
-    per_voxel = torch.einsum("bk,b...k->b...", change, one_hot(label, classes).float())
+    per_voxel = change.gather(1, label.flatten(1)).view_as(label)
     return image + smoothed(per_voxel.unsqueeze(1), 1)
 
 
