@@ -110,8 +110,8 @@ class LatentCalibrator(nn.Module):
         return Guides(z, g, error, gate)
 
     def predict(self, x: Tensor, t: Tensor, guides: Guides) -> Tensor:
-        """The clean latent of a state."""
-        return self.denoiser(x, t, guides.z, guides.g)
+        """The clean latent of a state: what the denoiser adds to the label's, at first nothing."""
+        return guides.z + self.denoiser(x, t, guides.z, guides.g)
 
     # training
 
