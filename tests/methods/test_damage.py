@@ -76,3 +76,7 @@ def test_corruption_leaves_some_rows_alone_and_none_infinite(size):
     assert int(changed.sum()) >= 8
     flat = corrupted(torch.zeros(4, 1, *size), None, seeded())
     assert bool(torch.isfinite(flat).all())
+
+
+def test_no_rows_are_no_rows():
+    assert damaged(torch.zeros(0, 8, 9, dtype=torch.int64), 3, torch.zeros(0), seeded()).shape == (0, 8, 9)

@@ -30,6 +30,8 @@ def damaged(label: Tensor, classes: int, level: Tensor, generator: torch.Generat
     """label (B, *S) int64 with errors of every kind, each in a part of the rows."""
     size = label.shape[1:]
     short, rows = min(size), len(label)
+    if not rows:
+        return label
 
     def chosen(share: float) -> Tensor:
         return per_row(uniform(0, 1, (rows,), generator) < share * level.clamp(0, 1), label)
