@@ -269,7 +269,7 @@ class CaudoDiff(Method):
     # what inference and audits need
 
     def predictor(self) -> Predictor:
-        if self.config.infer == "calibrated" and self.config.labels == "calibrated":
+        if self.config.infer == "calibrated":
             return self._calibration()
         return SegmenterPredictor(self.teacher.network)
 

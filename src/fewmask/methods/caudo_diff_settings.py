@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fewmask.config import Settings, ShareRange
 from fewmask.diffusion.calibration import Variant
@@ -12,6 +12,13 @@ from fewmask.diffusion.fusion import Trust
 from fewmask.methods.base import MethodConfig
 from fewmask.methods.ramps import Ramp
 from fewmask.methods.synthesis import Synthesis
+
+ONLY_IN = {
+    **dict.fromkeys(("blur", "ends", "recycled"), ("bridge",)),
+    "start": ("ddim",),
+    "samples": ("ddim", "bridge"),
+}
+"""Settings of the calibrator that only some variants have a place for."""
 
 
 class Budget(Settings):
@@ -82,6 +89,16 @@ class Calibrator(Settings):
     recycled: float = Field(0.5, ge=0, le=1)
     """bridge: share of the others on the way to the network's own answer."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.network_errors + self.unchanged > 1:
+            raise ValueError("network_errors and unchanged are shares of the same pairs; together at most 1")
+        for name, variants in ONLY_IN.items():
+            given = getattr(self, name)
+            if self.variant not in variants and given != type(self).model_fields[name].default:
+                raise ValueError(f"{name}={given} has no place in variant={self.variant}; leave it out")
+        return self
+
 
 class CaudoDiffConfig(MethodConfig):
     """Section numbers are those of the reconstruction that docs/methods/caudo_diff.md quotes."""
@@ -116,3 +133,9 @@ class CaudoDiffConfig(MethodConfig):
     """What predicts: the segmenter's average, or its calibrated label."""
     lacking: tuple[str, ...] = ()
     """Classes that the labelled images may lack: what nobody shows cannot be learnt, so each is to be named."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.infer == "calibrated" and self.labels != "calibrated":
+            raise ValueError(f"infer=calibrated has no place in labels={self.labels}: nothing is calibrated there")
+        return self

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fewmask.config import Settings, ShareRange
+from fewmask.config import CountRange, Settings, ShareRange
 from fewmask.deformation import affine, diffeomorphism, positions, sample, uniform
 from fewmask.rows import per_row
 
@@ -27,8 +27,8 @@ class Synthesis(Settings):
     """Largest angle in degrees."""
     elastic: ShareRange = (0.015, 0.04)
     """Range of the deviation of a smooth invertible deformation."""
-    control: tuple[int, int] = (4, 8)
-    """Least and most control points per axis."""
+    cells: CountRange = (1, 5)
+    """Least and most cells of its control grid per axis (4 to 8 control points)."""
     offset: float = Field(0.5, ge=0)
     """Largest change of a class's own brightness: its absolute grey value must not give it away."""
     fourier: float = Field(0.5, ge=0, le=1)
@@ -92,7 +92,9 @@ def synthesise(
     return Sample(*(torch.where(per_row(wanted, one), one, other) for one, other in zip(pasted, made, strict=True)))
 
 
-def deformed_labels(settings: Synthesis, label: Tensor, valid: Tensor, classes: int, generator: torch.Generator):
+def deformed_labels(
+    settings: Synthesis, label: Tensor, valid: Tensor, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """As `synthesise`, of label maps (B, *S) alone: deformed, some without a class; and where they are known."""
     blank = label.unsqueeze(1).float() * 0
     made = _lack_classes(settings, _deformed(settings, Sample(blank, label, valid), generator), classes, generator)
@@ -144,8 +146,8 @@ def _deformed(settings: Synthesis, given: Sample, generator: torch.Generator) ->
     rows, size = len(given.label), given.label.shape[1:]
     rank, device = len(size), generator.device
     std = uniform(*settings.elastic, (rows, 1), generator).expand(-1, rank) * min(size)
-    points = int(torch.randint(settings.control[0], settings.control[1] + 1, (), device=device, generator=generator))
-    moved = diffeomorphism(rows, size, std, max(4, points), generator)
+    cells = int(torch.randint(settings.cells[0], settings.cells[1] + 1, (), device=device, generator=generator))
+    moved = diffeomorphism(rows, size, std, cells + 3, generator)
     tangent = torch.deg2rad(uniform(-settings.shear, settings.shear, (rows, rank, rank), generator)).tan()
     matrix = torch.eye(rank, device=device) + tangent.triu(1)
     moved = moved + affine(matrix, torch.zeros(rows, rank, device=device), size)
