@@ -134,7 +134,10 @@ class CaudoDiff(Method):
             raise SettingsError(complaint)
 
     def _fresh_labels(self, x: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
-        return deformed_labels(self._wider(), x.label, x.valid, self.task.classes, clock.generator)
+        """Each label map in several deformations, as many as a batch holds."""
+        maps = self.config.autoencoder.batch or 2 * self.config.labelled_batch
+        rows = torch.arange(max(maps, len(x.label)), device=x.label.device) % len(x.label)
+        return deformed_labels(self._wider(), x.label[rows], x.valid[rows], self.task.classes, clock.generator)
 
     # guide and denoiser (2.6 to 2.8)
 

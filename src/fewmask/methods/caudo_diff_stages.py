@@ -15,7 +15,6 @@ def stages_of(config: CaudoDiffConfig) -> tuple[Stage, ...]:
     labelled = config.labelled_batch
     unlabelled = config.unlabelled_batch or labelled
     pairs = config.calibrator.batch or labelled
-    maps = config.autoencoder.batch or 2 * labelled
     shown = {
         "segmenter": budget.warm_up + budget.rounds * budget.train,
         "calibrator": budget.calibrator + budget.rounds * budget.tune,
@@ -40,8 +39,8 @@ def stages_of(config: CaudoDiffConfig) -> tuple[Stage, ...]:
 
     stages = []
     if calibrated:
-        stages.append(stage("autoencoder", "autoencoder", budget.autoencoder, maps, 0))
-        stages.append(Stage(name="gate", fraction=budget.gate / whole, labelled_batch=maps, groups=(), least=1))
+        stages.append(stage("autoencoder", "autoencoder", budget.autoencoder, labelled, 0))
+        stages.append(Stage(name="gate", fraction=budget.gate / whole, labelled_batch=labelled, groups=(), least=1))
     stages.append(stage("warm-up", "segmenter", budget.warm_up, labelled, unlabelled))
     if calibrated:
         stages.append(stage("calibrator", "calibrator", budget.calibrator, pairs, pairs))
