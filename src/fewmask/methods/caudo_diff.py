@@ -135,9 +135,10 @@ class CaudoDiff(Method):
 
     def _fresh_labels(self, x: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
         """Each label map in several deformations, as many as a batch holds."""
-        maps = self.config.autoencoder.batch or 2 * self.config.labelled_batch
-        rows = torch.arange(max(maps, len(x.label)), device=x.label.device) % len(x.label)
-        return deformed_labels(self._wider(), x.label[rows], x.valid[rows], self.task.classes, clock.generator)
+        labelled = self.config.labelled_batch
+        each = -(-(self.config.autoencoder.batch or 2 * labelled) // labelled)
+        label, valid = (one.repeat(each, *[1] * self.task.dims) for one in (x.label, x.valid))
+        return deformed_labels(self._wider(), label, valid, self.task.classes, clock.generator)
 
     # guide and denoiser (2.6 to 2.8)
 

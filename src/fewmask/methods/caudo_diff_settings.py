@@ -48,7 +48,7 @@ class Autoencoder(Settings):
     channels: int = Field(4, ge=1)
     """Of the latent."""
     batch: int | None = Field(None, ge=1)
-    """Label maps in a step, made of `labelled_batch` ones; None: twice as many."""
+    """Label maps in a step, made of `labelled_batch` ones and rounded up to a multiple of them; None: twice as many."""
     noise: float = Field(0.2, ge=0)
     """Largest deviation of the noise that latents are decoded under while it learns."""
     gate: float = Field(0.97, ge=0, le=1)
