@@ -93,7 +93,9 @@ def learn(method: CaudoDiff, until: str = "tune 1") -> dict[str, list[dict[str, 
                     torch.nn.utils.clip_grad_norm_(method.groups()[name].parameters(), 12)
                     optimisers[name].step()
                 numbers = {**update.terms, **update.log}
-                told.setdefault(stage.name, []).append({name: float(value.detach()) for name, value in numbers.items()})
+                told.setdefault(stage.name, []).append(
+                    {name: float(torch.as_tensor(value).detach()) for name, value in numbers.items()}
+                )
     return told
 
 

@@ -169,7 +169,9 @@ class CaudoDiff(Method):
             "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
         }
         alarm = leak(errors.detach(), states)
-        log = {"pairs_wrong": wrong.mean(), **({} if alarm is None else {"leak": alarm})}
+        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice())}
+        if alarm is not None:
+            log["leak"] = alarm
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
