@@ -36,12 +36,16 @@ SETTINGS = (
     "plan.size=[64,64]",
     "method.segmenter.width=4",
     "method.labelled_batch=8",
-    "method.autoencoder.gate=0.7",
-    "method.budget.rounds=2",
+    "method.autoencoder.width=12",
+    "method.autoencoder.gate=0",
+    "method.budget.autoencoder=14",
+    "method.budget.rounds=1",
+    "train.optimisers.autoencoder.lr=4e-3",
+    "train.optimisers.calibrator.lr=2e-3",
     "train.threads=1",
     "train.workers=0",
     "train.validations=0",
-    "train.steps=700",
+    "train.steps=420",
 )
 
 
@@ -54,7 +58,7 @@ def trained(folder: Path) -> Run:
         folder / "run",
         method="caudo_diff",
         exemplar=EXEMPLAR,
-        val="0",
+        val="2",
         test="0",
         recipes="cpu",
         settings=SETTINGS,
