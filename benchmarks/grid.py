@@ -96,7 +96,7 @@ GRIDS = {
             "errors of the network alone": ("method.calibrator.network_errors=0.9",),
             "pairs as they come": ("method.calibrator.matching=false",),
             "nothing corrected, only filtered": ("method.omega=[0,0]",),
-            "latent of an eighth": ("method.autoencoder.halvings=3", "method.autoencoder.gate=0.9"),
+            "latent of an eighth": ("method.autoencoder.halvings=3", "method.autoencoder.gate=0.8"),
             "no pasting": ("method.synthesis.paste=0",),
             "a centred box ignored": ("method.synthesis.box=0.375",),
             "one round": ("method.budget.rounds=1", "method.budget.train=24", "method.budget.tune=6"),
