@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fewmask.nets.label_autoencoder import LabelAutoencoder, latent_size
+from fewmask.nets.label_autoencoder import LabelAutoencoder, group_norm, latent_size
 
 
 def build(dims: int, halvings: int) -> LabelAutoencoder:
@@ -34,3 +34,8 @@ def test_standardised_latents_have_mean_zero_and_deviation_one():
 def test_parameters_at_the_reconstructions_scale():
     net = LabelAutoencoder(classes=4, dims=2, width=32, halvings=3, channels=4)
     assert sum(one.numel() for one in net.parameters()) == 988_108
+
+
+def test_groups_are_never_single_channels():
+    counts = {channels: group_norm(channels).num_groups for channels in (2, 4, 6, 8, 12, 16, 32, 96, 100)}
+    assert counts == {2: 1, 4: 1, 6: 1, 8: 2, 12: 3, 16: 4, 32: 8, 96: 8, 100: 5}

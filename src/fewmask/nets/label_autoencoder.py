@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewmask.nets.blocks import CONVOLUTION, norm, pad_to_even
+from fewmask.nets.blocks import CONVOLUTION, pad_to_even
+
+FEWEST = 4
+"""Channels in a group of a norm, at least: normalised alone, a channel loses how much of a map a class fills."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Up to 8 groups of at least FEWEST channels, or one of all."""
+    fitting = (count for count in range(1, 9) if channels % count == 0 and channels >= FEWEST * count)
+    return nn.GroupNorm(max(fitting, default=1), channels)
 
 
 class ResidualBlock(nn.Module):
@@ -22,7 +31,7 @@ class ResidualBlock(nn.Module):
                 layer
                 for _ in range(2)
                 for layer in (
-                    norm("group", dims, channels),
+                    group_norm(channels),
                     nn.SiLU(),
                     CONVOLUTION[dims](channels, channels, 3, padding=1),
                 )
@@ -65,7 +74,7 @@ class LabelAutoencoder(nn.Module):
             nn.Sequential(ResidualBlock(dims, before), conv(before, after, 3, padding=1))
             for before, after in zip(widths[::-1], [*widths[-2::-1], width], strict=True)
         )
-        self.head = nn.Sequential(norm("group", dims, width), nn.SiLU(), conv(width, classes, 3, padding=1))
+        self.head = nn.Sequential(group_norm(width), nn.SiLU(), conv(width, classes, 3, padding=1))
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewmask.nets.blocks import CONVOLUTION, halve_by_pooling, norm
+from fewmask.nets.blocks import CONVOLUTION, halve_by_pooling
+from fewmask.nets.label_autoencoder import group_norm
 from fewmask.nets.timed import NumberEmbedding
 
 LEVELS = (1, 2, 3)
@@ -56,7 +57,7 @@ class LatentUNet(nn.Module):
         self.up = nn.ModuleList(
             level(widths[i + 1] + widths[i], widths[i], i >= ATTENDED) for i in reversed(range(count - 1))
         )
-        self.out = nn.Sequential(norm("group", dims, width), nn.SiLU(), conv(width, channels, 3, padding=1))
+        self.out = nn.Sequential(group_norm(width), nn.SiLU(), conv(width, channels, 3, padding=1))
         nn.init.zeros_(self.out[-1].weight)
         nn.init.zeros_(self.out[-1].bias)
 
@@ -84,9 +85,9 @@ class ModulatedBlock(nn.Module):
     def __init__(self, dims: int, before: int, after: int, embedding: int, dropout: float) -> None:
         super().__init__()
         conv = CONVOLUTION[dims]
-        self.first = nn.Sequential(norm("group", dims, before), nn.SiLU(), conv(before, after, 3, padding=1))
+        self.first = nn.Sequential(group_norm(before), nn.SiLU(), conv(before, after, 3, padding=1))
         self.modulate = nn.Linear(embedding, 2 * after)
-        self.norm = norm("group", dims, after)
+        self.norm = group_norm(after)
         self.second = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), conv(after, after, 3, padding=1))
         self.skip = conv(before, after, 1) if before != after else nn.Identity()
 
@@ -101,7 +102,7 @@ class Attention(nn.Module):
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
         self.heads = max((n for n in (1, 2, 4, 8) if channels % n == 0 and channels // n >= HEAD), default=1)
-        self.norm = norm("group", dims, channels)
+        self.norm = group_norm(channels)
         self.project = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
