@@ -45,7 +45,7 @@ SETTINGS = (
     "train.threads=1",
     "train.workers=0",
     "train.validations=0",
-    "train.steps=420",
+    "train.steps=360",
 )
 
 
