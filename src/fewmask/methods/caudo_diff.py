@@ -85,6 +85,7 @@ class CaudoDiff(Method):
         self.pairs = PairSource(self.segmenter, len(EARLY) + config.budget.rounds, halvings)
         self.gate = LabelGate(latent.channels, task.classes)
         self.drop = CHANNEL_DROPOUT[task.dims](PERTURBATION)
+        self.register_buffer("path_errors", torch.ones(2))  # at the start and in mid path, for the leak alarm
         self.register_buffer("round", torch.zeros((), dtype=torch.int64))  # the current one, from 1
 
     def groups(self) -> dict[str, nn.Module]:
@@ -168,10 +169,8 @@ class CaudoDiff(Method):
             "decoded": 2 * dice_ce(self.autoencoder.logits(found, label.shape[1:]), label, valid),
             "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
         }
-        alarm = leak(errors.detach(), states)
-        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice())}
-        if alarm is not None:
-            log["leak"] = alarm
+        alarm = leak(self.path_errors, errors.detach(), states)
+        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice()), "leak": alarm}
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
