@@ -33,9 +33,9 @@ EXEMPLAR = "patient001_frame01"
 SHOWN = ("patient004_frame01", "patient007_frame01", "patient009_frame01")
 SIDE, GAP, HEAD = 132, 6, 16
 SETTINGS = (
-    "plan.size=[64,64]",
+    "plan.size=[48,48]",
     "method.segmenter.width=4",
-    "method.labelled_batch=8",
+    "method.labelled_batch=6",
     "method.autoencoder.width=12",
     "method.autoencoder.gate=0",
     "method.budget.autoencoder=14",
@@ -45,7 +45,7 @@ SETTINGS = (
     "train.threads=1",
     "train.workers=0",
     "train.validations=0",
-    "train.steps=360",
+    "train.steps=300",
 )
 
 

@@ -170,7 +170,9 @@ class CaudoDiff(Method):
             "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
         }
         alarm = leak(self.path_errors, errors.detach(), states)
-        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice()), "leak": alarm}
+        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice())}
+        if config.variant != "one_step":
+            log["leak"] = alarm
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
