@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from fewmask.config import Optimiser, Train
-from fewmask.diffusion.calibration import ALARM, TIMES, Guides, LatentCalibrator, States, falling, leak
+from fewmask.diffusion.calibration import ALARM
 from fewmask.diffusion.fusion import Trust, blend, overlap
-from fewmask.diffusion.sampler import ddim
 from fewmask.errors import SettingsError
 from fewmask.methods.caudo_diff import CaudoDiff
 from fewmask.methods.damage import damaged, softened
@@ -213,103 +212,6 @@ def test_no_term_sees_a_label_of_the_unlabelled_stream(method):
     assert {stage.unlabelled_batch for stage in method.stages()} == {0, 8}
 
 
-def bridge(**settings) -> LatentCalibrator:
-    torch.manual_seed(0)
-    given = {"variant": "bridge", "blur": 0.5, "ends": 0.5, "recycled": 0.5, **settings}
-    return LatentCalibrator(
-        latent=2,
-        size=(6, 6),
-        halvings=1,
-        features=(2, 2, 2),
-        classes=3,
-        dims=2,
-        width=8,
-        guide_width=2,
-        start=0.6,
-        samples=5,
-        dropout=0.0,
-        **given,
-    )
-
-
-def alarm_after(calibrator: LatentCalibrator, steps: int = 100) -> float:
-    """The leak ratio after training on latents of which the label's tells only a part."""
-    generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(calibrator.parameters(), lr=3e-3)
-    running = torch.ones(2)
-    for _ in range(steps):
-        z0 = torch.randn(48, 2, 6, 6, generator=generator)
-        z1 = 0.7 * z0 + 0.7 * torch.randn(z0.shape, generator=generator)
-        guides = Guides(z1, torch.zeros(48, 4, 6, 6), z1[:, :1], z1[:, :1])
-        states = calibrator.draw(z0, guides, z1, generator)
-        errors = (calibrator.predict(states.x, states.t, guides) - z0).square().flatten(1).mean(1)
-        optimiser.zero_grad()
-        errors.mean().backward()
-        optimiser.step()
-        ratio = leak(running, errors.detach(), states)
-    return float(ratio)
-
-
-def test_the_leak_ratio_is_that_of_averages():
-    rows = torch.tensor([True, True, False, False])
-    states = States(torch.zeros(4), torch.zeros(4), rows, torch.tensor([False, False, True, False]))
-    running = torch.ones(2)
-    for _ in range(300):
-        ratio = leak(running, torch.tensor([2.0, 4.0, 1.5, 99.0]), states)
-    assert float(ratio) == pytest.approx(2, abs=1e-3)
-    none = states._replace(middle=~rows & False)
-    assert float(leak(running, torch.tensor([3.0, 3.0, 7.0, 7.0]), none)) == pytest.approx(2, abs=1e-3)
-
-
-def test_the_alarm_sounds_where_the_path_gives_the_answer_away():
-    """Without noise on the path and with few ends the network solves for z0; with both it has to predict."""
-    leaky, sound = alarm_after(bridge(blur=0.0, recycled=0.0, ends=0.1)), alarm_after(bridge())
-    assert sound < ALARM < leaky, (sound, leaky)
-
-
-def test_the_fixed_noise_never_meets_the_clean_latent():
-    """2.7 A: else z0 = (x - noise) / scale exactly."""
-    calibrator = bridge(variant="ddim")
-    generator = torch.Generator().manual_seed(0)
-    z0, z1 = torch.full((400, 2, 6, 6), 5.0), torch.full((400, 2, 6, 6), -5.0)
-    states = calibrator.draw(z0, Guides(z1, z1, z1, z1), z1, generator)
-    t = states.t
-    fixed_on_clean = calibrator.diffusion.noise_in(states.x, t, z0) - calibrator.noise
-    fixed_on_label = calibrator.diffusion.noise_in(states.x, t, z1) - calibrator.noise
-    assert not bool((fixed_on_clean.abs().flatten(1).amax(1) < 1e-2).any())
-    close = fixed_on_label.abs().flatten(1).amax(1) < 1e-2
-    assert 60 < int(close.sum()) < 140 and bool(states.start[close].all())
-    late = t[states.start]
-    assert calibrator.first // 2 - 1 <= int(late.min()) and int(late.max()) <= calibrator.first
-
-
-@pytest.mark.parametrize("calls", [1, 2, 5, 10])
-@pytest.mark.parametrize("first", [599, 999])
-def test_a_perfect_predictor_is_sampled_exactly(calls, first):
-    """2.7: recovery of z0 for S = 1, 2, 5, 10 from t = 600 and 1000."""
-    calibrator = bridge(variant="ddim")
-    z0, z1 = torch.randn(2, 3, 2, 6, 6)
-    times = falling(first, calls)
-    assert len(times) == calls and times[0] == first and times[-1] == round((first + 1) / calls) - 1
-    start = torch.full((3,), first)
-    x = calibrator.diffusion.add_noise(z1, start, calibrator.noise.expand_as(z1))
-    found = ddim(lambda x, t: z0, calibrator.diffusion, x, times)
-    torch.testing.assert_close(found, z0)
-    assert TIMES == 1000
-
-
-def test_nothing_changes_outside_the_gate():
-    for variant in ("ddim", "bridge", "one_step"):
-        calibrator = bridge(variant=variant).eval()
-        torch.nn.init.normal_(calibrator.denoiser.out[-1].weight)
-        z1, gate = torch.randn(2, 2, 6, 6), torch.zeros(2, 1, 6, 6)
-        gate[:, :, :3] = 1
-        with torch.no_grad():
-            found = calibrator.sample(Guides(z1, torch.randn(2, 4, 6, 6), gate, gate))
-        assert torch.equal(found[:, :, 3:], z1[:, :, 3:])
-        assert float((found - z1)[:, :, :3].abs().max()) > 0.1
-
-
 def test_an_autoencoder_that_misses_its_gate_says_by_how_much_and_what_to_do():
     torch.manual_seed(0)
     method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "autoencoder": {"gate": 0.99, "width": 2}}), TASK)
@@ -319,23 +221,6 @@ def test_an_autoencoder_that_misses_its_gate_says_by_how_much_and_what_to_do():
         assert list(method.step(batch, clock(gate, step))) == []
     with pytest.raises(SettingsError, match=r"Dice of shell 0\.\d+, core 0\.\d+; its gate is 0.99.*halvings=1"):
         list(method.step(batch, clock(gate, gate.stop - 1)))
-
-
-def test_stages_are_the_schedule_and_a_control_has_the_segmenters_alone():
-    method = CaudoDiff(CaudoDiff.Config(), TASK)
-    assert [stage.name for stage in method.stages()] == [
-        *("autoencoder", "gate", "warm-up", "calibrator"),
-        *(f"{kind} {number}" for number in (1, 2, 3) for kind in ("tune", "round")),
-    ]
-    own = [stage for stage in method.stages() if stage.groups == ("segmenter",)]
-    assert sum(stage.fraction for stage in own) == pytest.approx(30 / 52)
-    for labels in ("raw", "none"):
-        control = CaudoDiff(CaudoDiff.Config(labels=labels), TASK).stages()
-        assert [stage.name for stage in control] == [stage.name for stage in own]
-        # the segmenter's learning rate is the same function of its own steps
-        assert [stage.part for stage in control] == [stage.part for stage in own]
-        assert [stage.relabel for stage in control] == [False, *[labels == "raw"] * 3]
-    assert own[0].part[0] == 0 and own[-1].part[1] == pytest.approx(1)
 
 
 def test_relabelling_says_what_was_and_what_is(method):
