@@ -56,26 +56,43 @@ class PairSource(nn.Module):
         background (B', C, *S): unlabelled images; labeller: the segmenter as it is now; said (B', K, *S): its
         probabilities of them.
         """
-        rows, classes = len(made.label), said.shape[1]
-        erring, right = round(settings.network_errors * rows), round(settings.unchanged * rows)
-        network = self.snapshots.draw(labeller, generator).eval()
-        doubting(network, True)
-        others = background[torch.arange(erring, device=background.device) % len(background)]
-        logits, erred = features_of(network, corrupted(made.image[:erring], others, generator), self.halvings)
-        doubting(network, False)
-        _, clean = features_of(labeller, made.image[erring:], self.halvings)
-        level = torch.rand(rows - erring, device=made.label.device, generator=generator)
-        level[max(0, len(level) - right) :] = 0
-        spoilt = damaged(made.label[erring:], classes, level, generator)
-        p = torch.cat([logits.float().softmax(1), softened(spoilt, classes, generator)])
-        features = tuple(
-            torch.cat([one, other * _kept(other, generator)]) for one, other in zip(erred, clean, strict=True)
-        )
+        rows = len(made.label)
+        erring = round(settings.network_errors * rows)
+        first, others = (Sample(*(one[part] for one in made)) for part in (slice(0, erring), slice(erring, rows)))
+        parts = []
+        if erring:
+            parts.append(self._erring(first, background, labeller, generator))
+        if erring < rows:
+            right = min(round(settings.unchanged * rows), rows - erring)
+            parts.append(self._damaged(others, right, labeller, said.shape[1], generator))
+        p = torch.cat([one for one, _ in parts])
+        features = tuple(torch.cat(level) for level in zip(*(taps for _, taps in parts), strict=True))
         if not settings.matching:
             return Pairs(p, features, made.label, made.valid)
         weights = self.matching.weights(p, said)
         drawn = torch.multinomial(weights, rows, replacement=True, generator=generator)
         return Pairs(p[drawn], tuple(one[drawn] for one in features), made.label[drawn], made.valid[drawn])
+
+    def _erring(
+        self, made: Sample, background: Tensor, labeller: nn.Module, generator: torch.Generator
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What an earlier state of the segmenter says of corrupted images, with dropout, and its features."""
+        network = self.snapshots.draw(labeller, generator).eval()
+        rows = torch.arange(len(made.label), device=background.device) % len(background)
+        doubting(network, True)
+        logits, features = features_of(network, corrupted(made.image, background[rows], generator), self.halvings)
+        doubting(network, False)
+        return logits.float().softmax(1), features
+
+    def _damaged(
+        self, made: Sample, right: int, labeller: nn.Module, classes: int, generator: torch.Generator
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Labels damaged by hand, the last `right` not at all, and the segmenter's features, some of them dropped."""
+        level = torch.rand(len(made.label), device=made.label.device, generator=generator)
+        level[len(level) - right :] = 0
+        spoilt = damaged(made.label, classes, level, generator)
+        _, features = features_of(labeller, made.image, self.halvings)
+        return softened(spoilt, classes, generator), tuple(one * _kept(one, generator) for one in features)
 
 
 def _kept(feature: Tensor, generator: torch.Generator) -> Tensor:
