@@ -46,7 +46,7 @@ def truth_of(catalogue: Catalogue, case_id: str, run: Run) -> np.ndarray:
     """The mask (D, H, W) of a case on its prepared grid."""
     case = catalogue.by_id[case_id]
     preparation = preparation_for(catalogue, config_of(run).plan)
-    raw, _ = formats.read_mask(case.label)
+    raw, _ = formats.read_mask(case.label, case.images[0])
     turn, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)
     return prepare_label(formats.encode_mask(raw, catalogue.labels, case.id), turn, grid)
 
