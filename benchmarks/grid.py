@@ -47,6 +47,8 @@ DIFFRECT = {
     "diffrect": ("--method", "diffrect"),
     "diffrect, released": ("--method", "diffrect", "method.preset=released"),
 }
+CALIBRATED = ("--method", "caudo_diff", "--steps", "5200")
+"""Of 5,200 steps 3,000 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
 LISTS = Path(__file__).parent / "lists"
 VOCALFOLDS = (
     *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
@@ -66,7 +68,84 @@ ANCHORS = {
 }
 """proto_diff, its controls and the baselines."""
 CPU = ("train.threads=1", "train.workers=0")
+
+
+def exemplar_grid(exemplar: str, more: dict[str, tuple[str, ...]] | None = None) -> Grid:
+    """What one labelled case or slice is worth: alone, with synthesis, with self-training, with calibrated labels."""
+    return Grid(
+        data="acdc",
+        steps=3000,
+        seeds=(0,),
+        shared=("--exemplar", exemplar, "--val", "10", *CPU),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "synthesis": ("--method", "caudo_diff", "method.labels=none"),
+            "self-training": ("--method", "caudo_diff", "method.labels=raw"),
+            "caudo_diff": CALIBRATED,
+            **(more or {}),
+        },
+    )
+
+
 GRIDS = {
+    "acdc-exemplar": exemplar_grid(
+        "patient099",
+        {
+            "one_step": (*CALIBRATED, "method.calibrator.variant=one_step"),
+            "bridge": (*CALIBRATED, "method.calibrator.variant=bridge"),
+            "fixmatch": ("--method", "fixmatch"),
+        },
+    ),
+    "acdc-exemplar-062": exemplar_grid("patient062"),
+    "acdc-exemplar-095": exemplar_grid("patient095"),
+    "acdc-exemplar-slice": exemplar_grid("patient099_frame01:1"),
+    "acdc-caudo-flags": Grid(  # what each part of the calibration is worth, and what may make later steps earn theirs
+        data="acdc",
+        steps=5200,
+        seeds=(0,),
+        shared=("--exemplar", "patient099", "--val", "10", "--method", "caudo_diff", *CPU),
+        cells={
+            "as it is": (),
+            "start from noise alone": ("method.calibrator.start=1",),
+            "start late": ("method.calibrator.start=0.3",),
+            "one call": ("method.calibrator.samples=1",),
+            "errors by hand alone": ("method.calibrator.network_errors=0",),
+            "errors of the network alone": ("method.calibrator.network_errors=0.9",),
+            "pairs as they come": ("method.calibrator.matching=false",),
+            "nothing corrected, only filtered": ("method.omega=[0,0]",),
+            "latent of an eighth": ("method.autoencoder.halvings=3", "method.autoencoder.gate=0.8"),
+            "no pasting": ("method.synthesis.paste=0",),
+            "a centred box ignored": ("method.synthesis.box=0.375",),
+            "one round": ("method.budget.rounds=1", "method.budget.train=24", "method.budget.tune=6"),
+        },
+    ),
+    "hippocampus-exemplar": Grid(
+        data="Task04_Hippocampus",
+        steps=1500,
+        seeds=(0,),
+        shared=("--recipe", "hippocampus-1", "--recipe", "cpu", *CPU),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "synthesis": ("--method", "caudo_diff", "method.labels=none"),
+            "self-training": ("--method", "caudo_diff", "method.labels=raw"),
+            "caudo_diff": ("--method", "caudo_diff", "--steps", "2600"),
+        },
+    ),
+    "acdc-exemplar-paper": Grid(  # for a GPU: --workers 1
+        data="acdc",
+        steps=31_000,
+        seeds=(0, 1, 2),
+        shared=("--exemplar", "patient099", "--val", "10", "--device", "cuda"),
+        cells={
+            "supervised": ("--recipe", "paper", "--method", "supervised"),
+            "fixmatch": ("--recipe", "paper", "--method", "fixmatch"),
+            "synthesis": ("--recipe", "caudo_diff-full", "method.labels=none"),
+            "self-training": ("--recipe", "caudo_diff-full", "method.labels=raw"),
+            "caudo_diff": ("--recipe", "caudo_diff-full", "--steps", "82000"),
+            "one_step": ("--recipe", "caudo_diff-full", "--steps", "82000", "method.calibrator.variant=one_step"),
+            "bridge": ("--recipe", "caudo_diff-full", "--steps", "82000", "method.calibrator.variant=bridge"),
+        },
+    ),
     "acdc-cpu": Grid(
         data="acdc",
         steps=3000,

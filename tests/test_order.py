@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from fewmask import order as ordering
+from fewmask.data import formats
 from fewmask.data.catalogue import open_catalogue, write_catalogue
 from fewmask.data.formats import read_image, write_volume
 from fewmask.data.splits import read_split
@@ -291,7 +293,9 @@ def test_a_method_that_needs_every_class_refuses_a_budget_without_one(order: Ord
         order, data=tmp_path / "catalogue", request=Request(method="proto_diff", settings=settings), quiet=False
     )
     run = open_run(tmp_path / "run")
-    with pytest.raises(SettingsError, match="no labelled image shows rare, and proto_diff needs each class; label one"):
+    with pytest.raises(
+        DataError, match=r"too little of rare \(no voxels\).*proto_diff needs 1 of each.*=\[rare\]"
+    ):
         make_ready(wanted, run)
     assert not run.split.exists()
 
@@ -306,3 +310,58 @@ def test_a_method_that_needs_every_class_refuses_a_budget_without_one(order: Ord
     elsewhere = replace(order, data=tmp_path / "catalogue", quiet=False)
     make_ready(elsewhere, open_run(tmp_path / "other"))
     assert "no labelled image shows rare; it cannot be learnt" in capsys.readouterr().err
+
+
+@pytest.fixture
+def copied(phantoms: Path, tmp_path: Path) -> Path:
+    """The phantoms, to be changed."""
+    return Path(shutil.copytree(phantoms, tmp_path / "data"))
+
+
+def exemplar(data: Path, tiny: dict, name: str, **method: object) -> Order:
+    settings = {**tiny, "method": {**tiny["method"], **method}}
+    request = Request(method="caudo_diff", settings=settings)
+    return Order(data=data, request=request, exemplar=name, val="0", test="0", device="cpu", quiet=True)
+
+
+def only(mask: Path, voxels: dict[int, int]) -> None:
+    """Leave so many voxels of each class in a mask."""
+    label, grid = formats.read_mask(mask)
+    kept = np.zeros_like(label)
+    for value, count in voxels.items():
+        places = np.flatnonzero(label == value)[:count]
+        kept.ravel()[places] = value
+    formats.write_mask(mask, kept.astype(np.uint8), grid, mask)
+
+
+def test_an_exemplar_that_lacks_a_class_is_refused_unless_it_is_named(copied: Path, tiny: dict, tmp_path: Path) -> None:
+    catalogue = open_catalogue(copied, quiet=True)
+    case = next(case for case in catalogue.cases if case.label)
+    make_ready(exemplar(copied, tiny, case.id), open_run(tmp_path / "whole"))
+    only(case.label, {1: 10_000, 2: 1})
+    with pytest.raises(
+        DataError, match=r"myocardium \((no|1) voxels?\), LV \(no voxels\).*allow_missing=\[myocardium,LV\]"
+    ):
+        make_ready(exemplar(copied, tiny, case.id), open_run(tmp_path / "run"))
+    assert not (tmp_path / "run" / "request.json").exists()
+    with pytest.raises(DataError, match=r"of LV \(no voxels\).*allow_missing=\[myocardium,LV\]"):
+        make_ready(exemplar(copied, tiny, case.id, allow_missing=["myocardium"]), open_run(tmp_path / "run"))
+    make_ready(exemplar(copied, tiny, case.id, allow_missing=["myocardium", "LV"]), open_run(tmp_path / "run"))
+    with pytest.raises(SettingsError, match=r"method\.allow_missing: no class 'LW'; did you mean 'LV'"):
+        make_ready(exemplar(copied, tiny, case.id, allow_missing=["LW"]), open_run(tmp_path / "other"))
+
+
+def test_wrong_exemplars_are_refused_in_one_line(copied: Path, tiny: dict, tmp_path: Path) -> None:
+    catalogue = open_catalogue(copied, quiet=True)
+    case = next(case for case in catalogue.cases if case.label)
+    bare = next(case for case in catalogue.cases if not case.label)
+    for name, said in (
+        ("patient077", "'patient077' is no case and no patient"),
+        (bare.id, "has no mask; draw one"),
+        (f"{case.id}:3", "the case has slices 0 to 2"),
+    ):
+        with pytest.raises(DataError, match=said):
+            make_ready(exemplar(copied, tiny, name), open_run(tmp_path / "run"))
+    only(case.label, {3: 1})
+    with pytest.raises(DataError, match=r"LV \((no|1) voxel"):
+        make_ready(exemplar(copied, tiny, case.id), open_run(tmp_path / "run"))

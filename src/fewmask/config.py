@@ -34,6 +34,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 """From the smaller to the larger number, both over 0; the same for shares below."""
 ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+CountRange = Annotated[tuple[Count, Count], AfterValidator(_ordered)]
 
 
 class Network(Settings):

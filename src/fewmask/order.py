@@ -16,14 +16,14 @@ import yaml
 from fewmask import config, resolution
 from fewmask.choice import choose_method
 from fewmask.config import Config, nearest
-from fewmask.data.budget import classes_not_shown, told_missing
+from fewmask.data.budget import shown
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
 from fewmask.data.prepare import prepare
 from fewmask.data.split_request import Exemplar
 from fewmask.data.splits import check_split, choose_split, read_split, write_split
 from fewmask.device import check_name
-from fewmask.errors import SettingsError
+from fewmask.errors import DataError, SettingsError
 from fewmask.plan import Rank, make_plan, plan_rank
 from fewmask.progress import say
 from fewmask.recipe import load_recipe
@@ -242,23 +242,27 @@ def _check_unlabelled(settings: Config, split: Split) -> None:
 
 
 def _check_classes(settings: Config, catalogue: Catalogue, split: Split, cache: Cache, quiet: bool) -> None:
-    """Say which classes no labelled voxel shows; raise SettingsError where the method needs each and allows none."""
-    missing = classes_not_shown(cache, split, catalogue.labels.names)
-    if not missing:
-        return
-    method = resolution.trial(settings)
-    if method.needs_every_class:
+    """Say which classes no labelled voxel shows; raise DataError where the method needs more of one than there is.
+
+    Raises SettingsError where `method.allow_missing` names what is no class.
+    """
+    counts, method = shown(cache, split, catalogue.labels.names), resolution.trial(settings)
+    if method.least_shown:
         allowed = method.config.allow_missing
-        unknown = next((name for name in allowed if name not in catalogue.labels.names), None)
+        unknown = next((name for name in allowed if name not in counts), None)
         if unknown is not None:
-            raise SettingsError(f"method.allow_missing: no class '{unknown}'{nearest(unknown, catalogue.labels.names)}")
-        refused = [name for name in missing if name not in allowed]
-        if refused:
-            raise SettingsError(
-                f"{told_missing(refused)}, and {settings.method['name']} needs each class; label one that does, "
-                f"or say 'method.allow_missing=[{', '.join(missing)}]'"
+            raise SettingsError(f"method.allow_missing: no class '{unknown}'{nearest(unknown, counts)}")
+        few = {name: count for name, count in counts.items() if count < method.least_shown and name not in allowed}
+        if few:
+            told = ", ".join(f"{name} ({count or 'no'} voxel{'s' * (count != 1)})" for name, count in few.items())
+            raise DataError(
+                f"the labelled images show too little of {told}, as prepared; {settings.method['name']} needs "
+                f"{method.least_shown} of each class: label an image that shows them, or go without by "
+                f"'method.allow_missing=[{','.join([*allowed, *few])}]'"
             )
-    say(f"split: {told_missing(missing)}; it cannot be learnt", quiet)
+    missing = [name for name, count in counts.items() if not count]
+    if missing:
+        say(f"split: no labelled image shows {', '.join(missing)}; it cannot be learnt", quiet)
 
 
 def grouped_by(catalogue: Catalogue, group: str) -> Catalogue:

@@ -142,6 +142,11 @@ class Stage:
     """Whether `Method.relabel` writes a bank of pseudo-labels before the stage starts."""
     schedule: str | None = None
     """Learning-rate schedule of this stage over its own steps; None: the run's schedule over the whole budget."""
+    part: tuple[float, float] | None = None
+    """Shares of its groups' own schedule between which this stage lies, where each stage trains another network; None:
+    by the run's clock.  So a rate does not depend on the stages of others."""
+    least: int = 0
+    """Steps below which the stage cannot do its work."""
 
 
 @dataclass(frozen=True, kw_only=True)

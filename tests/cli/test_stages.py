@@ -189,3 +189,20 @@ def test_a_run_for_nnunet(fewmask, finished, tmp_path: Path) -> None:
         len(images["unlabelled"]),
     )
     assert told["ignored"] > 0
+
+
+def test_suggest_exemplar_names_an_image_and_why(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
+    status, out, _ = fewmask("suggest-exemplar", phantoms, "--quiet")
+    lines = out.splitlines()
+    assert status == 0 and len(lines) == 4
+    assert lines[0].startswith("label patient00") and "of 6 images it is the most like all others" in lines[0]
+    status, out, _ = fewmask("suggest-exemplar", phantoms, "--quiet", "--json")
+    found = json.loads(out)
+    assert lines[0].split()[1] == found[0]["case"] and len(found) == 6
+    assert {"case", "patient", "slice", "distance", "mask"} == set(found[0])
+    for words, message in (
+        ((tmp_path / "absent",), "absent"),
+        ((phantoms, "--split", tmp_path / "none.json"), "none.json: no such file"),
+    ):
+        status, out, err = fewmask("suggest-exemplar", *words, "--quiet")
+        assert (status, out) == (3, "") and message in one_line(err)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from fewmask.methods.base import Method
 from fewmask.predictors import build_predictor
 from fewmask.recipe import load_recipe, recipe_names
 from fewmask.training.optim import build_optimisers
+from fewmask.training.stages import spans
 from fewmask.types import Batch, Clock, Stream, Task, Update
 
 TASKS = {
@@ -29,6 +31,7 @@ BELIEVE_ALL = {
     "ua_mt": {"bound": (1.0, 1.0)},
     "diffrect": {"threshold": 0.0},
     "proto_diff": {"gate": {"threshold": 0.0, "agreement": False}, "latent": {"dim": 16, "layers": 1, "stride": 1}},
+    "caudo_diff": {"autoencoder": {"gate": 0.0}, "calibrator": {"samples": 2}, "labelled_batch": 4},
     "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
 }
 
@@ -60,26 +63,25 @@ def batch(method: Method, at: int, seed: int | None = None) -> Batch:
     unlabelled = None
     if views.unlabelled and stage.unlabelled_batch:
         unlabelled = stream(method.task, stage.unlabelled_batch, len(views.strong), False, 2 * seed + 1)
+        if stage.relabel:
+            unlabelled = replace(
+                unlabelled, pseudo=unlabelled.image[:, 0].round().long().clamp(0, 2), weight=unlabelled.valid * 0.5
+            )
     labelled = stream(method.task, stage.labelled_batch, len(views.strong), True, 2 * seed)
     return Batch(labelled=labelled, unlabelled=unlabelled)
 
 
 def clock(method: Method, step: int) -> Clock:
     """At `step` of TOTAL, in the stage that the step falls into."""
-    start = 0
-    for stage in method.stages():
-        length = round(stage.fraction * TOTAL)
-        if step < start + length:
-            return Clock(
-                step=step,
-                total=TOTAL,
-                stage=stage.name,
-                stage_step=step - start,
-                stage_total=length,
-                generator=torch.Generator().manual_seed(step),
-            )
-        start += length
-    raise AssertionError("the stages do not reach the step")
+    span = next(span for span in spans(method.stages(), TOTAL) if step < span.stop)
+    return Clock(
+        step=step,
+        total=TOTAL,
+        stage=span.stage.name,
+        stage_step=step - span.start,
+        stage_total=span.stop - span.start,
+        generator=torch.Generator().manual_seed(step),
+    )
 
 
 def run(method: Method, steps: range, optimisers: dict) -> None:

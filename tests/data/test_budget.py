@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewmask.data.budget import classes_not_shown, frames_in_turn, labelled_voxels, spread
+from fewmask.data.budget import frames_in_turn, labelled_voxels, shown, spread
 from fewmask.data.cache import Preparation
 from fewmask.data.prepare import prepare
 from fewmask.data.scan import scan
@@ -95,5 +95,5 @@ def test_what_the_labelled_masks_show(files, tmp_path) -> None:
         assert tuple(name for name, count in counts.items() if not count) == missing
         assert sum(counts.values()) == sum(int((np.resize([0, 1], SHAPE) > 0).sum()) for _ in labelled)
         cache = prepare(catalogue, split, preparation, tmp_path / "-".join(labelled), quiet=True)
-        assert classes_not_shown(cache, split, catalogue.labels.names) == missing
+        assert shown(cache, split, catalogue.labels.names) == counts
     assert labelled_voxels(catalogue, Split(labelled=("v0_0:0",))) is None

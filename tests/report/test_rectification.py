@@ -3,7 +3,11 @@
 import json
 from types import SimpleNamespace
 
-from fewmask.report.rectification import rectification
+import pytest
+
+from fewmask.methods import METHODS, build_method
+from fewmask.report.rectification import CONTROLS, rectification
+from fewmask.types import Task
 
 FOUND = {
     "split": "val",
@@ -40,3 +44,10 @@ def test_verdict_table_and_pictures(tmp_path):
     assert "+0.100" in drawn and "+0.050 to +0.150" in drawn and "0.031" in drawn
     assert "-0.050" in drawn and "control: the latent set to zero" in drawn
     assert "best, case&lt;1&gt;" in drawn and "case<1>" not in drawn
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_kind_of_label_has_words(name):
+    task = Task(channels=1, classes=2, names=("background", "organ"), patch_size=(16, 16))
+    method = build_method({"name": name, "segmenter": {"width": 2}}, task)
+    assert set(method.audit()) <= set(CONTROLS)

@@ -58,6 +58,18 @@ def cache_3d(catalogue, split, tmp_path_factory) -> Cache:
     return prepare(catalogue, split, Preparation(dims=3), tmp_path_factory.mktemp("cache"), quiet=True)
 
 
+OWN = {
+    "fixmatch": {"threshold": 0.0},
+    "caudo_diff": {
+        "labelled_batch": 2,
+        "budget": {"autoencoder": 1, "gate": 1, "warm_up": 1, "calibrator": 1, "rounds": 2, "tune": 1, "train": 1},
+        "autoencoder": {"gate": 0.0, "width": 2},
+        "calibrator": {"samples": 2, "width": 8},
+    },
+}
+"""What a method needs to do something in a few steps."""
+
+
 @pytest.fixture
 def settings():
     """A function that makes a tiny run's Config."""
@@ -68,7 +80,7 @@ def settings():
                 "name": method,
                 "segmenter": {"width": 2},
                 "labelled_batch": 4,
-                **({"threshold": 0.0} if method == "fixmatch" else {}),
+                **OWN.get(method, {}),
                 **own,
             },
             plan=plan or Plan(tier="cpu", dims=2, size=SIZE, intensity="zscore", flip=(0, 1)),

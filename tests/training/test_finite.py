@@ -15,3 +15,7 @@ def test_the_first_bad_term_is_named(bad, told):
     with pytest.raises(FewmaskError, match=f"step 7: loss term 'a' is {told}; lower"):
         refuse_infinite([good, later], 7)
     refuse_infinite([good, good], 7)
+
+
+def test_a_step_without_an_update_is_finite():
+    refuse_infinite([], 0)

@@ -71,3 +71,23 @@ def test_marked_parameters_do_not_decay_and_frozen_ones_are_left_out(name):
     (optimiser,) = build_optimisers({"all": module}, Train(optimiser=settings)).values()
     decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert decays == {id(module.weight): 0.5, id(module.bias): 0.0}
+
+
+def test_the_parts_of_a_schedule_join_up_whatever_lies_between_them():
+    """Two stages of 30 and 70 steps that share a schedule have the rates of one of 100, warm-up included."""
+    train = Train(optimiser=Optimiser(lr=1.0, warmup=0.05))
+    optimisers = build_optimisers({"a": nn.Linear(1, 1)}, train)
+    found = []
+    for first, length, part in ((500, 30, (0.0, 0.3)), (900, 70, (0.3, 1.0))):
+        for step in range(length):
+            clock = Clock(
+                step=first + step,
+                total=5000,
+                stage="",
+                stage_step=step,
+                stage_total=length,
+                generator=torch.Generator(),
+            )
+            set_learning_rates(optimisers, train, clock, None, part)
+            found.append(optimisers["a"].param_groups[0]["lr"])
+    assert found == pytest.approx([learning_rate(train.optimiser, step, 100) for step in range(100)])

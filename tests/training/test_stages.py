@@ -23,3 +23,10 @@ def test_a_share_is_its_share():
 def test_fractions_must_add_up():
     with pytest.raises(SettingsError, match=r"\[0.5, 0.4\] do not add up"):
         spans(stages(0.5, 0.4), 10)
+
+
+def test_a_stage_that_needs_steps_gets_them_or_says_how_many_are_enough():
+    wanted = (*stages(0.9), Stage(name="gate", fraction=0.1, labelled_batch=1, least=1))
+    with pytest.raises(SettingsError, match=r"train.steps=4 leaves the stage 'gate' 0 steps; give at least 12"):
+        spans(wanted, 4)
+    assert [span.stop - span.start for span in spans(wanted, 12)] == [11, 1]

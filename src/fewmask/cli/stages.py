@@ -9,6 +9,7 @@ import typer
 
 from fewmask.cli.options import (
     CatalogueFolder,
+    Data,
     Device,
     Json,
     Labelled,
@@ -99,6 +100,26 @@ def split(
     voxels = labelled_voxels(opened, roles)
     write_split(roles, out)
     show(split_json(roles, opened, voxels), split_text(reasons, voxels, out), as_json)
+
+
+def suggest_exemplar(
+    data: Data,
+    split: Annotated[
+        Path | None, typer.Option("--split", metavar="split.json", help="Choose from its training cases alone.")
+    ] = None,
+    layout: Layout = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Which image to label if only one can be. The one most like all others; no mask is looked at."""
+    from fewmask.data.catalogue import open_catalogue
+    from fewmask.data.splits import check_split, read_split
+    from fewmask.exemplar import explain, suggest
+
+    catalogue = open_catalogue(data, layout, quiet=quiet)
+    roles = None if split is None else check_split(read_split(split), catalogue)
+    found = suggest(catalogue, roles, quiet=quiet)
+    show(found.to_json(), "\n".join(explain(found)), as_json)
 
 
 def prepare(

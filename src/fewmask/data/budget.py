@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -45,15 +45,14 @@ def labelled_voxels(catalogue: Catalogue, split: Split) -> dict[str, int] | None
     return dict(zip(labels.names[1:], counts[1:].tolist(), strict=True))
 
 
-def classes_not_shown(cache: Cache, split: Split, names: Sequence[str]) -> tuple[str, ...]:
-    """The foreground classes that no labelled voxel of the prepared masks has; names: all classes, background first."""
-    shown: set[int] = set()
+def shown(cache: Cache, split: Split, names: Sequence[str]) -> dict[str, int]:
+    """Foreground class -> labelled voxels of the prepared masks, counted as far as the cache keeps their places.
+
+    names: all classes, background first.
+    """
+    counts = dict.fromkeys(names[1:], 0)
     for case in split.labelled_slices:
-        locations: Mapping[int, np.ndarray] = cache.open(case).locations
-        shown |= {value for value, places in locations.items() if len(places)}
-    return tuple(name for value, name in enumerate(names) if value and value not in shown)
-
-
-def told_missing(names: Sequence[str]) -> str:
-    """The beginning of a message about classes that are not shown."""
-    return f"no labelled image shows {', '.join(names)}"
+        for value, places in cache.open(case).locations.items():
+            if value:
+                counts[names[value]] += len(places)
+    return counts

@@ -9,6 +9,7 @@ from fewmask.config import nearest, validated
 from fewmask.errors import SettingsError
 from fewmask.methods.base import Method
 from fewmask.methods.bcp import BidirectionalCopyPaste
+from fewmask.methods.caudo_diff import CaudoDiff
 from fewmask.methods.cps import CrossPseudoSupervision
 from fewmask.methods.diff_cl import DiffCL
 from fewmask.methods.diffrect import DiffRect
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "diffrect": DiffRect,
     "diff_cl": DiffCL,
     "proto_diff": ProtoDiff,
+    "caudo_diff": CaudoDiff,
 }
 
 

@@ -66,8 +66,9 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
     task: Task
-    needs_every_class: ClassVar[bool] = False
-    """Whether a class without a labelled voxel is refused unless `config.allow_missing` names it."""
+    least_shown: ClassVar[int] = 0
+    """Labelled voxels of each class on the prepared grid without which a run is refused, unless `config.allow_missing`
+    names the class; 0: a class may be missing."""
 
     @abstractmethod
     def step(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -52,7 +52,7 @@ class ProtoDiff(SemiSupervised):
 
     Config = ProtoDiffConfig
     config: ProtoDiffConfig
-    needs_every_class = True
+    least_shown = 1
 
     def __init__(self, config: ProtoDiffConfig, task: Task) -> None:
         super().__init__()

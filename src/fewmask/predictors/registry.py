@@ -8,8 +8,10 @@ from typing import Any
 from fewmask.config import nearest
 from fewmask.errors import DataError
 from fewmask.predictors.base import Predictor
+from fewmask.predictors.calibrated import CalibratedPredictor
 from fewmask.predictors.diffusion import DiffusionPredictor
 from fewmask.predictors.label_latent import LabelLatentPredictor
+from fewmask.predictors.largest_component import LargestComponentPredictor
 from fewmask.predictors.rectified import RectifiedPredictor
 from fewmask.predictors.segmenter import SegmenterPredictor
 
@@ -18,6 +20,8 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "rectified": RectifiedPredictor,
     "diffusion": DiffusionPredictor,
     "label_latent": LabelLatentPredictor,
+    "calibrated": CalibratedPredictor,
+    "largest_component": LargestComponentPredictor,
 }
 
 

@@ -17,6 +17,8 @@ def refuse_infinite(updates: Iterable[Update], step: int) -> None:
     One question to the device, as it must finish all work before it can answer.
     """
     terms = [entry for update in updates for entry in update.terms.items()]
+    if not terms:  # a step that measures and learns nothing
+        return
     values = torch.stack([term.detach().float() for _, term in terms]).tolist()
     for (name, _), value in zip(terms, values, strict=True):
         if not math.isfinite(value):

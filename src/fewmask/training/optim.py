@@ -41,7 +41,7 @@ def _build(module: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
     return kind(parameters, betas=(settings.momentum, 0.999), **shared)
 
 
-def learning_rate(settings: Optimiser, step: int, total: int, schedule: str | None = None) -> float:
+def learning_rate(settings: Optimiser, step: float, total: float, schedule: str | None = None) -> float:
     """The rate of step 0 <= `step` < `total`; `schedule` replaces the settings' one.
 
     In the warm-up it rises by equal parts, the first of which is the first step's: none trains nothing.
@@ -58,10 +58,20 @@ def learning_rate(settings: Optimiser, step: int, total: int, schedule: str | No
 
 
 def set_learning_rates(
-    optimisers: Mapping[str, torch.optim.Optimizer], train: Train, clock: Clock, schedule: str | None
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    train: Train,
+    clock: Clock,
+    schedule: str | None,
+    part: tuple[float, float] | None = None,
 ) -> None:
-    """Each group's rate for this step; a stage with a `schedule` of its own counts its own steps."""
+    """Each group's rate for this step; a stage with a `schedule` of its own counts its own steps.
+
+    part: as in `Stage`; the steps are then those of all stages that share the schedule.
+    """
     step, total = (clock.stage_step, clock.stage_total) if schedule else (clock.step, clock.total)
+    if part is not None:
+        total = clock.stage_total / (part[1] - part[0])
+        step = part[0] * total + clock.stage_step
     for name, optimiser in optimisers.items():
         rate = learning_rate(settings_of(name, train), step, total, schedule)
         for group in optimiser.param_groups:

@@ -124,7 +124,9 @@ class _Trainer:
         )
 
     def _bank(self, span: Span) -> Path:
-        return self.run.pseudo / str(span.number)
+        """Banks are numbered from 1, in the order of the stages that ask for one."""
+        number = sum(other.stage.relabel for other in self.spans[: span.number + 1])
+        return self.run.pseudo / str(number)
 
     # the run as a whole
 
@@ -212,7 +214,7 @@ class _Trainer:
 
     def _step(self, span: Span, batch: Batch) -> None:
         clock = self._clock(span)
-        set_learning_rates(self.optimisers, self.config.train, clock, span.stage.schedule)
+        set_learning_rates(self.optimisers, self.config.train, clock, span.stage.schedule, span.stage.part)
         # dropout draws from the global generator: seeded per step, a resumed run repeats it
         torch.manual_seed(derive(self.seed, "dropout", self.progress.step, distributed.rank()))
         updates = self.method.step(batch.to(self.device), clock)

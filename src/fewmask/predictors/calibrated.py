@@ -1,0 +1,109 @@
+"""A segmentation network whose label is calibrated before it counts (Caudo-Diff); in an audit also its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from fewmask.config import validated
+from fewmask.diffusion.calibration import Guides, LatentCalibrator
+from fewmask.diffusion.fusion import Fused, Trust, agreement, blend, fuse
+from fewmask.nets import build_from_spec
+from fewmask.nets.guide import features_of
+from fewmask.nets.label_autoencoder import LabelAutoencoder
+from fewmask.predictors.base import Predictor
+from fewmask.predictors.rectified import noise_of
+
+Control = Literal["none", "autoencoder", "one_call", "random_start", "no_features", "no_label"]
+"""What takes the calibration's place: nothing; the label's own latent, decoded; the denoiser's first answer; a start
+from fresh noise, as DiffRect's; a calibration that sees no features, or not the label."""
+
+
+class Calibrated(NamedTuple):
+    """raw (B, K, *S): the segmentation network's probabilities; fused: what is learnt of them."""
+
+    raw: Tensor
+    fused: Fused
+
+
+class CalibratedPredictor(Predictor):
+    """The segmentation network's probabilities, calibrated, fused with what they were, and believed or not."""
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        autoencoder: LabelAutoencoder,
+        calibrator: LatentCalibrator,
+        *,
+        share: float,
+        omega: float,
+        trust: Trust,
+        control: Control = "none",
+    ) -> None:
+        """share: of the calibration in the product of probabilities; omega: weight of voxels that it changes."""
+        super().__init__()
+        self.segmenter, self.autoencoder, self.calibrator = segmenter, autoencoder, calibrator
+        self.share, self.omega, self.trust = share, omega, trust
+        self.control = get_args(Control)[get_args(Control).index(control)]
+        self.stochastic = control == "random_start"
+
+    @property
+    def width(self) -> int:
+        return self.segmenter.encoder_channels[0] + self.autoencoder.spec["width"]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {
+            "predictor": "calibrated",
+            "segmenter": self.segmenter.spec,
+            "autoencoder": self.autoencoder.spec,
+            "calibrator": self.calibrator.spec,
+            "share": self.share,
+            "omega": self.omega,
+            "trust": self.trust.model_dump(mode="json"),
+            "control": self.control,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        return cls(
+            build_from_spec(spec["segmenter"]),
+            LabelAutoencoder(**spec["autoencoder"]),
+            LatentCalibrator(**spec["calibrator"]),
+            share=spec["share"],
+            omega=spec["omega"],
+            trust=validated(Trust, spec["trust"], where="trust"),
+            control=spec["control"],
+        )
+
+    def forward(self, image: Tensor, seed: Tensor) -> Tensor:
+        return self.calibrated(image, seed).fused.p
+
+    def calibrated(self, image: Tensor, seed: Tensor | None = None) -> Calibrated:
+        """What is learnt of images (B, C, *S); seed (B,): of fresh noise, where a control wants it."""
+        p, blended, gate = self._blended(image, seed)
+        agreed = agreement(lambda view: self._blended(view, seed)[1].argmax(1), image, blended.argmax(1), p.shape[1])
+        return Calibrated(p, fuse(p, blended, gate, agreed, self.omega, self.trust))
+
+    def _blended(self, image: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        logits, features = features_of(self.segmenter, image, self.calibrator.halvings)
+        p = logits.float().softmax(1)
+        guides = self.calibrator.guides(p, features, self.autoencoder)
+        latent = self._latent(guides, seed)
+        q = self.autoencoder.logits(latent, p.shape[2:]).float().softmax(1)
+        return p, blend(p, q, self.share), guides.gate
+
+    def _latent(self, guides: Guides, seed: Tensor | None) -> Tensor:
+        if self.control == "autoencoder":
+            return guides.z
+        if self.control == "no_features":
+            guides = guides._replace(g=torch.zeros_like(guides.g))
+        if self.control == "no_label":
+            hidden = self.calibrator.sample(guides._replace(z=torch.zeros_like(guides.z)))
+            return guides.z + guides.gate * (hidden - guides.z)
+        if self.control == "random_start" and seed is not None:
+            return self.calibrator.sample(guides, noise=noise_of(seed, guides.z.shape[1:], guides.z.device))
+        return self.calibrator.sample(guides, calls=1 if self.control == "one_call" else None)

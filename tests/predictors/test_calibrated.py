@@ -1,0 +1,90 @@
+"""The calibrated predictor: a twin from its description, controls that differ, rows that do not meet."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from fewmask.config import Network
+from fewmask.diffusion.calibration import LatentCalibrator
+from fewmask.diffusion.fusion import Trust
+from fewmask.nets import build_segmenter
+from fewmask.nets.guide import feature_channels
+from fewmask.nets.label_autoencoder import LabelAutoencoder, latent_size
+from fewmask.predictors import CalibratedPredictor, build_predictor
+from fewmask.predictors.calibrated import Control
+from fewmask.types import Task
+
+TASKS = {
+    2: Task(channels=1, classes=3, names=("b", "x", "y"), patch_size=(17, 23)),
+    3: Task(channels=2, classes=3, names=("b", "x", "y"), patch_size=(9, 11, 13)),
+}
+
+
+def build(dims: int, control: Control = "none", share: float = 0.5, variant: str = "ddim") -> CalibratedPredictor:
+    torch.manual_seed(0)
+    task = TASKS[dims]
+    segmenter = build_segmenter(Network(width=2), task)
+    calibrator = LatentCalibrator(
+        latent=2,
+        size=latent_size(task.patch_size, 2),
+        halvings=2,
+        features=feature_channels(segmenter, 2),
+        classes=3,
+        dims=dims,
+        width=8,
+        guide_width=2,
+        variant=variant,
+        start=0.6,
+        samples=3,
+        dropout=0.1,
+        blur=0.5,
+        ends=0.5,
+        recycled=0.5,
+    )
+    torch.nn.init.normal_(calibrator.denoiser.out[-1].weight)
+    autoencoder = LabelAutoencoder(classes=3, dims=dims, width=4, halvings=2, channels=2)
+    trust = Trust(agreement=0.0, born=0.0)
+    return CalibratedPredictor(
+        segmenter, autoencoder, calibrator, share=share, omega=0.5, trust=trust, control=control
+    ).eval()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("variant", ["ddim", "bridge", "one_step"])
+def test_a_twin_and_rows_that_do_not_meet(dims, variant):
+    predictor = build(dims, variant=variant)
+    torch.manual_seed(9)
+    twin = build_predictor(predictor.spec).eval()
+    twin.load_state_dict(predictor.state_dict())
+    image, seed = torch.randn(3, TASKS[dims].channels, *TASKS[dims].patch_size), torch.arange(3)
+    with torch.no_grad():
+        expected = predictor(image, seed)
+        assert torch.equal(twin(image, seed), expected)
+        alone = torch.cat([predictor(image[row : row + 1], seed[row : row + 1]) for row in range(3)])
+    torch.testing.assert_close(alone, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(expected.sum(1), torch.ones_like(expected[:, 0]))
+
+
+def test_controls_differ_and_only_one_draws():
+    image = torch.randn(2, 1, 17, 23)
+    found = {}
+    for control in get_args(Control):
+        predictor = build(2, control)
+        assert predictor.stochastic == (control == "random_start")
+        with torch.no_grad():
+            found[control] = predictor(image, torch.zeros(2, dtype=torch.int64))
+    names = list(found)
+    for index, one in enumerate(names):
+        for other in names[:index]:
+            assert not torch.allclose(found[one], found[other], atol=1e-4), (one, other)
+
+
+def test_no_share_is_the_segmenter():
+    predictor, image = build(2, share=0.0), torch.randn(2, 1, 17, 23)
+    with torch.no_grad():
+        raw = predictor.segmenter(image).softmax(1)
+        found = predictor.calibrated(image)
+    torch.testing.assert_close(found.fused.p, raw)
+    # nothing is changed, so each voxel counts as far as its row's views agree
+    torch.testing.assert_close(found.fused.weight, found.fused.agreement.view(2, 1, 1).expand(2, 17, 23))
