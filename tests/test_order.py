@@ -293,9 +293,7 @@ def test_a_method_that_needs_every_class_refuses_a_budget_without_one(order: Ord
         order, data=tmp_path / "catalogue", request=Request(method="proto_diff", settings=settings), quiet=False
     )
     run = open_run(tmp_path / "run")
-    with pytest.raises(
-        DataError, match=r"too little of rare \(no voxels\).*proto_diff needs 1 of each.*=\[rare\]"
-    ):
+    with pytest.raises(DataError, match=r"too little of rare \(no voxels\).*proto_diff needs 1 of each.*=\[rare\]"):
         make_ready(wanted, run)
     assert not run.split.exists()
 
