@@ -16,6 +16,7 @@ COMMANDS = [
     "demo",
     "scan",
     "convert",
+    "suggest-exemplar",
     "split",
     "prepare",
     "train",
