@@ -1,8 +1,9 @@
 """The picture of Caudo-Diff's card, from generated hearts: exemplar, synthetic samples, raw, calibrated, gate, weight.
 
-    python benchmarks/caudo_diff_picture.py FOLDER docs/images/caudo_diff.png
+    python benchmarks/caudo_diff_picture.py FOLDER docs/images/caudo_diff.png             (every stage)
+    python benchmarks/caudo_diff_picture.py FOLDER docs/images/caudo_diff.png synthesis   (the first row alone)
 
-FOLDER is made and holds the phantoms and a short run on one of them (about two minutes on one core).
+FOLDER is made and holds the phantoms and a short run on one of them (about ten minutes on one core).
 """
 
 from __future__ import annotations
@@ -33,19 +34,18 @@ EXEMPLAR = "patient001_frame01"
 SHOWN = ("patient004_frame01", "patient007_frame01", "patient009_frame01")
 SIDE, GAP, HEAD = 132, 6, 16
 SETTINGS = (
-    "plan.size=[48,48]",
+    "plan.size=[64,64]",
     "method.segmenter.width=4",
-    "method.labelled_batch=6",
+    "method.labelled_batch=8",
     "method.autoencoder.width=12",
-    "method.autoencoder.gate=0",
-    "method.budget.autoencoder=14",
+    "method.budget.warm_up=12",
     "method.budget.rounds=1",
+    "method.budget.train=12",
     "train.optimisers.autoencoder.lr=4e-3",
-    "train.optimisers.calibrator.lr=2e-3",
     "train.threads=1",
     "train.workers=0",
     "train.validations=0",
-    "train.steps=300",
+    "train.steps=2000",
 )
 
 
@@ -121,8 +121,8 @@ def rows(run: Run) -> list[list[tuple[str, Image.Image]]]:
     return table
 
 
-def main(folder: Path, out: Path) -> None:
-    table = rows(trained(folder))
+def main(folder: Path, out: Path, part: str = "all") -> None:
+    table = rows(trained(folder))[: 1 if part == "synthesis" else None]
     width = max(len(row) for row in table) * (SIDE + GAP) - GAP
     canvas = Image.new("RGB", (width, len(table) * (SIDE + HEAD + GAP)), "white")
     pen = ImageDraw.Draw(canvas)
@@ -136,4 +136,4 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

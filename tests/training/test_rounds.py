@@ -12,7 +12,7 @@ from fewmask.runs import Run, read_log
 from fewmask.training import trainer
 from fewmask.types import Split
 
-STEPS = 16
+STEPS = 8
 
 
 def weights(run: Run) -> list[bytes]:
