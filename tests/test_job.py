@@ -34,7 +34,8 @@ def test_what_a_run_leaves(finished: Outcome) -> None:
     root = finished.run.root
     for name in ("config.yaml", "split.json", "environment.json", "log.jsonl", "last", "best", "report.html"):
         assert (root / name).exists(), name
-    assert sorted(path.name for path in (root / "model").iterdir()) == ["model.json", "model.safetensors"]
+    parts = ["calibration.json", "model.json", "model.safetensors"]
+    assert sorted(path.name for path in (root / "model").iterdir()) == parts
     assert finished.report == root / "report.html"
     assert [entry["step"] for entry in read_log(finished.run.log)] == [1, 2, 3, 4]
 

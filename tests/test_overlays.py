@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from fewmask.figures import class_colour
-from fewmask.overlays import case_panels, overlay, window
+from fewmask.overlays import case_panels, overlay, slice_pictures, window
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -153,3 +153,24 @@ def test_the_picture_is_cut_to_the_surroundings_of_what_is_drawn():
     mask[1, 10:20, 50:60] = 1
     (panel,) = case_panels(image, mask, stack=True, side=100)
     assert 0.08 < hue(pixels(panel.png), 1).mean() < 0.25  # 10 of 30 voxels a side, less at the edge
+
+
+def test_slices_of_a_viewer_lead_through_the_masks_and_one_beyond():
+    image = np.random.default_rng(0).random((1, 9, 17, 23)).astype(np.float32)
+    one, other = np.zeros((2, 9, 17, 23), np.uint8)
+    one[3, 4:12, 5:15] = 1
+    other[4, 4:12, 5:15] = 2
+    indices, pictures, (first, second) = slice_pictures(image, [one, other], spacing=(5.0, 1.0, 1.0), count=9, side=46)
+    assert indices == [2, 3, 4, 5]
+    assert pictures.shape == (4, 34, 46, 1) and pictures.dtype == np.uint8
+    np.testing.assert_array_equal(first[1, ::2, ::2], one[3])
+    np.testing.assert_array_equal(second[2, ::2, ::2], other[4])
+    assert not first[0].any() and not first[3].any()
+
+
+def test_a_colour_picture_stays_one_slice_in_colour():
+    image = np.zeros((3, 1, 16, 16), np.float32)
+    image[0] = 200
+    indices, pictures, _ = slice_pictures(image, [np.zeros((1, 16, 16), np.uint8)], side=16)
+    assert indices == [0] and pictures.shape == (1, 16, 16, 3)
+    assert (pictures[..., 0] > 0).all() and not pictures[..., 1:].any()

@@ -86,8 +86,7 @@ def test_a_child_that_outlives_a_killed_process_holds_no_lock(tmp_path):
     script = (
         "import os, sys, time; from pathlib import Path; from fewmask.runs import Run\n"
         "with Run(Path(sys.argv[1])).locked():\n"
-        "    child = os.fork()\n"
-        "    if child: print(child, flush=True)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(run.root)], stdout=subprocess.PIPE, text=True)

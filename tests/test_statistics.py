@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from fewmask.statistics import (
+    aurc,
     bootstrap_interval,
     class_mean,
     draw,
@@ -177,3 +178,17 @@ def test_nothing_to_average_is_no_mean_and_no_interval():
     nothing = np.full((2, 3, 1), np.nan)
     assert repeated_mean(nothing) is None
     assert percentile_interval(resampled_means(nothing, "abc", draw(3, 2))) is None
+
+
+def test_aurc_is_the_naive_mean_and_the_best_order_has_the_least():
+    dice = np.array([0.9, 0.2, 0.6, 0.8])
+    trust = np.array([0.5, 0.4, 0.3, 0.9])
+    risks = [0.2, (0.2 + 0.1) / 2, (0.2 + 0.1 + 0.8) / 3, (0.2 + 0.1 + 0.8 + 0.4) / 4]
+    assert aurc(trust, dice) == pytest.approx(np.mean(risks))
+    orders = [aurc(np.random.default_rng(seed).permutation(4), dice) for seed in range(20)]
+    assert aurc(dice, dice) <= min(orders)
+
+
+def test_aurc_of_constant_trust_is_the_mean_risk():
+    dice = np.array([0.9, 0.2, 0.6])
+    assert aurc(np.zeros(3), dice) == pytest.approx((1 - dice).mean())

@@ -20,6 +20,7 @@ from fewmask.job import Outcome
 from fewmask.order import Order
 from fewmask.resolution import Request
 from fewmask.runs import Run
+from fewmask.trust import Level
 
 __all__ = ["convert", "evaluate", "export_nnunet", "predict", "run", "scan", "train"]
 
@@ -115,6 +116,7 @@ def predict(
     uncertainty: bool = False,
     samples: int = 1,
     keep_samples: bool = False,
+    trust: Level = "quick",
     format: str | None = None,
     flips: bool = False,
     device: str = "auto",
@@ -124,8 +126,9 @@ def predict(
 
     model: a run folder or a model folder.  probabilities, uncertainty: also write each class's probability and the
     entropy.  samples: predictions to average where the model draws at random; several also write probabilities and
-    entropy of their mean, and with keep_samples the mask of each.  No mask is opened; masks that are there
-    already are kept.
+    entropy of their mean, and with keep_samples the mask of each.  trust: `quick` writes trust.csv, how good each
+    mask probably is, from two further opinions, `full` from all that there are; `none`: no such file.  No mask is
+    opened; masks that are there already are kept.
     """
     several = [inputs] if isinstance(inputs, str | Path) else inputs
     inside = Run(Path(model)).model
@@ -137,6 +140,7 @@ def predict(
         uncertainty=uncertainty,
         samples=samples,
         keep_samples=keep_samples,
+        trust=trust,
         format=format,
         settings=config.Predict(flips=flips),
         device=device,

@@ -90,7 +90,8 @@ def audit(
     for name, model in models.items():
         place = out / "variants" / name
         save_model(model, place / "model")
-        predict(place / "model", [], place / "masks", cases=cases, settings=settings, device=device, quiet=quiet)
+        masks = place / "masks"
+        predict(place / "model", [], masks, trust="none", cases=cases, settings=settings, device=device, quiet=quiet)
         ids = [case.id for case in cases]
         evaluate(place / "masks", catalogue, place / "evaluation", ids, split=role, quiet=quiet)
         dice[name] = _dice(place / "evaluation" / "metrics.csv", cases, catalogue.labels.names[1:])

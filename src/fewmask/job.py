@@ -11,15 +11,17 @@ from typing import Any
 
 from fewmask import audit as auditing
 from fewmask import changes, distributed
+from fewmask.calibrate import calibrate
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue
 from fewmask.device import choose_device
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
-from fewmask.prediction import predict
+from fewmask.prediction import predict, write_verdicts
 from fewmask.report import report as write_report
 from fewmask.runs import REQUEST, Run, atomic_write
 from fewmask.training import trainer
+from fewmask.trust import Level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def run(order: Order, out: Path) -> Outcome:
         train_run(order, folder, ready)
         predictions = predict_run(order, folder, ready)
         summaries = evaluate_run(order, folder, ready)
+        trust_run(folder, ready)
         audit_run(order, folder, ready)
         report = write_report([folder.root], folder.report)
     return Outcome(run=folder, predictions=predictions, summaries=summaries, report=report)
@@ -94,9 +97,10 @@ def train_run(order: Order, folder: Run, ready: Ready) -> None:
 
 
 def predict_run(order: Order, folder: Run, ready: Ready) -> tuple[Path, ...]:
-    """Masks of every case that is not labelled, in predictions/."""
-    split = ready.split
-    return _predict(order, folder.model, ready, (*split.val, *split.test, *split.unlabelled), folder.predictions)
+    """Masks of every case that is not labelled, in predictions/; val, which calibrates the trust, by all members."""
+    split, out = ready.split, folder.predictions
+    val = _predict(order, folder.model, ready, split.val, out, "full") if split.val else ()
+    return val + _predict(order, folder.model, ready, (*split.test, *split.unlabelled), out, "quick")
 
 
 def evaluate_run(order: Order, folder: Run, ready: Ready) -> dict[str, Mapping[str, Any]]:
@@ -113,10 +117,16 @@ def evaluate_run(order: Order, folder: Run, ready: Ready) -> dict[str, Mapping[s
             continue
         out = folder.evaluation / role if summaries else folder.evaluation
         if not summaries and (folder.best / "model.safetensors").exists():
-            _predict(order, folder.last, ready, ids, folder.last / "predictions")
+            _predict(order, folder.last, ready, ids, folder.last / "predictions", "none")
             _evaluate(order, folder.last / "predictions", catalogue, folder.evaluation / "last", ids, role)
         summaries[role] = _evaluate(order, folder.predictions, catalogue, out, ids, role)
     return summaries
+
+
+def trust_run(folder: Run, ready: Ready) -> None:
+    """Calibrate the trust on val, in model/calibration.json, and judge every prediction with it, in trust.csv."""
+    calibrate(folder, ready.catalogue, ready.split, ready.cache)
+    write_verdicts(folder.model, folder.predictions)
 
 
 def audit_run(order: Order, folder: Run, ready: Ready) -> None:
@@ -151,10 +161,10 @@ def audit(
     return found
 
 
-def _predict(order: Order, model: Path, ready: Ready, ids: Sequence[str], out: Path) -> tuple[Path, ...]:
+def _predict(order: Order, model: Path, ready: Ready, ids: Sequence[str], out: Path, trust: Level) -> tuple[Path, ...]:
     cases = [ready.catalogue.by_id[case] for case in ids]
-    settings = ready.config.predict
-    return tuple(predict(model, [], out, cases=cases, settings=settings, device=order.device, quiet=order.quiet))
+    settings, device = ready.config.predict, order.device
+    return tuple(predict(model, [], out, trust=trust, cases=cases, settings=settings, device=device, quiet=order.quiet))
 
 
 def _evaluate(

@@ -47,9 +47,11 @@ def estimate(
     width: int,
     maps: bool = False,
     apart: int = 1,
+    members: int = 0,
 ) -> Estimate:
     """native and prepared: shapes (D, H, W); width: channels of the network's finest level; maps: entropy is kept too;
-    apart: samples whose probabilities and masks are kept each.
+    apart: samples whose probabilities and masks are kept each; members: opinions whose labels are kept for the trust
+    in the mask.
 
     The factors are counts of the copies alive together, rounded up; tests hold the sum above what is measured.
     """
@@ -65,7 +67,9 @@ def estimate(
         preparing=voxels * FLOAT + points * 16,
         network=rows * prod(patch_size) * (12 * width + 3 * classes) * FLOAT,
         accumulating=points * FLOAT + plane * held * (3 if whole or len(patch_size) == 2 else 5),
-        restoring=classes * prod(native[1:]) * FLOAT * 4 + prod(native) * (6 + FLOAT * maps + 2 * (apart - 1)),
+        restoring=classes * prod(native[1:]) * FLOAT * 4
+        + prod(native) * (6 + FLOAT * maps + 2 * (apart - 1))
+        + (prod(prepared) * members * 2 + points * FLOAT * 3 + prod(native) * 18 if members else 0),
         whole=whole,
     )
 

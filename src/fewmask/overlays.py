@@ -260,3 +260,36 @@ def _slices(focus: np.ndarray, axis: int, count: int) -> list[int]:
         return [int(np.argmax(area))] if len(filled) else [len(area) // 2]
     low, high = (filled[0], filled[-1]) if len(filled) else (0, len(area) - 1)
     return sorted({round(float(position)) for position in np.linspace(low, high, min(count, high - low + 1))})
+
+
+def slice_pictures(
+    image: np.ndarray,
+    masks: Sequence[np.ndarray],
+    *,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    directions: np.ndarray | None = None,
+    count: int = 9,
+    side: int = 192,
+) -> tuple[list[int], np.ndarray, list[np.ndarray]]:
+    """Slices along D for a viewer that lays masks over them itself: (their indices, pictures, labels of each mask).
+
+    image (C, D, H, W), masks (D, H, W) class indices, as in `case_panels`; pictures (n, h, w, 1 or 3) uint8 and labels
+    (n, h, w), the longest side `side` pixels.  The slices lead through what any mask shows, and one beyond it.
+    """
+    if image.shape[1] > 1:
+        image = image[:1]
+    low, high = window(image)
+    focus = np.zeros(image.shape[1:], dtype=bool)
+    for labels in masks:
+        focus |= labels > 0
+    size = _display_size(image.shape[2:], spacing[1:], side)
+    grown = ndimage.binary_dilation(focus.any(axis=(1, 2)), iterations=1)
+    wide = np.broadcast_to(grown[:, None, None], focus.shape)
+    chosen = _slices(wide, 0, count) if count > 1 else _slices(focus, 0, 1)
+    channels = image if image.shape[0] == 3 else image[:1]
+    pictures = [
+        np.stack([_scaled(_turned(one[index], 1, 2, directions), low, high, size) for one in channels], axis=-1)
+        for index in chosen
+    ]
+    drawn = [np.stack([_enlarged(_turned(labels[i], 1, 2, directions), size) for i in chosen]) for labels in masks]
+    return chosen, np.rint(np.clip(np.stack(pictures), 0, 255)).astype(np.uint8), drawn

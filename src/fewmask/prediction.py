@@ -14,21 +14,35 @@ import numpy as np
 import torch
 
 from fewmask.config import Predict, nearest, validated
-from fewmask.data import formats, intensity
+from fewmask.data import formats
 from fewmask.data.cache import Preparation
 from fewmask.data.colours import slicer_table, snap_labels
-from fewmask.data.conform import compact, prepare_image, prepared_geometry
+from fewmask.data.conform import prepared_geometry
 from fewmask.data.dicom.write_segmentation import require_highdicom
 from fewmask.data.grid import Grid
 from fewmask.device import choose_device
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.inputs import input_cases
 from fewmask.memory import FLOAT, Estimate, check_memory, estimate, memory_errors
-from fewmask.predictors import Model, load_model, model_hash
+from fewmask.predictors import Model, find_model, load_model, model_hash
 from fewmask.progress import say, track
+from fewmask.reading import read_prepared
 from fewmask.record import Record
 from fewmask.restore import native_rows
 from fewmask.runs import atomic_write, writing
+from fewmask.trust import (
+    EVIDENCE,
+    LEVELS,
+    TRUST,
+    Evidence,
+    Level,
+    judge,
+    members,
+    read_calibration,
+    read_evidence,
+    write_trust,
+)
+from fewmask.trust.opinions import Opinions
 from fewmask.types import Case
 from fewmask.windows import Windows, case_seed, evaluating, predict_prepared
 
@@ -46,7 +60,8 @@ class Prediction:
     """What was found of one case, all in native order on `grid`.
 
     mask (D, H, W): raw values of the data set; probabilities (K, D, H, W) float32 and entropy (D, H, W) float32 in
-    [0, 1] (that of equal probabilities is 1), None unless asked for; samples (R, D, H, W): each sample's mask.
+    [0, 1] (that of equal probabilities is 1), None unless asked for, as are samples (R, D, H, W), each sample's mask,
+    and the evidence for the trust in the mask.
     """
 
     mask: np.ndarray
@@ -54,6 +69,7 @@ class Prediction:
     probabilities: np.ndarray | None = None
     entropy: np.ndarray | None = None
     samples: np.ndarray | None = None
+    evidence: Evidence | None = None
 
 
 def predict_case(
@@ -66,47 +82,43 @@ def predict_case(
     probabilities: bool = False,
     uncertainty: bool = False,
     keep_samples: bool = False,
+    trust: Level = "none",
     scratch: Path | None = None,
 ) -> Prediction:
     """Read, prepare, predict and bring back one case.  Its label is not looked at.
 
     samples: predictions that are averaged, where the predictor draws at random; keep_samples: each one's mask, too;
-    scratch: folder for the array of probabilities, which is as large as the result, None: in memory.
-    Raises DataError, OutOfMemory.
+    trust: how many opinions are asked besides, see `trust.members`; scratch: folder for the array of probabilities,
+    which is as large as the result, None: in memory.  Raises DataError, OutOfMemory.
     """
     preparation = validated(Preparation, model.preparation, where="preparation")
     drawn = samples if model.predictor.stochastic else 1
-    need = estimate_case(model, case, preparation, settings, uncertainty, drawn if keep_samples else 1)
+    apart, asked = drawn if keep_samples else 1, len(members(model, trust))
+    need = estimate_case(model, case, preparation, settings, uncertainty, apart, asked)
     check_memory(case.id, need, settings.batch)
     with memory_errors(case.id, f"predict.batch ({settings.batch})"):
-        image, grid = formats.read_case_image(case)
-        try:
-            prepared, turn, prepared_grid = prepare_image(image, grid, preparation)
-        except DataError as error:
-            raise DataError(f"{case.id}: {error}") from None
-        del image
-        statistics = intensity.case_statistics(prepared)
-        stored, scale = compact(prepared)  # what training saw: the cache's rounding included
-        prepared = stored.astype(np.float32) * np.float32(scale)
-        prepared = intensity.normalise(prepared, model.intensity, statistics, model.fingerprint)
-        del stored
+        read = read_prepared(model, case)
+        prepared, grid, turn = read.image, read.native, read.orientation
+        seed = case_seed(model.seed, case.id)
         windows = Windows(
             model.predictor,
             patch_size=model.patch_size,
             settings=settings,
             flip=model.flip,
             device=device,
-            seed=case_seed(model.seed, case.id),
+            seed=seed,
             samples=samples,
             apart=keep_samples,
         )
+        opinions = Opinions(model, trust, settings=settings, device=device, seed=seed, whole=need.whole)
         oriented = turn.apply_grid(grid).shape
         classes = np.empty(oriented, np.uint8 if len(model.labels) <= 255 else np.uint16)
         entropy = np.empty(oriented, np.float32) if uncertainty else None
         kept = _array((len(model.labels), *oriented), scratch) if probabilities else None
         each = np.empty((drawn, *oriented), classes.dtype) if keep_samples else None
         with evaluating(model.predictor, device), torch.no_grad():
-            rows = native_rows(windows.blocks(prepared, need.whole), prepared_grid.shape[0], oriented)
+            blocks = windows.blocks(prepared, need.whole)
+            rows = native_rows(opinions.overhear(blocks, prepared.shape[1:]), read.grid.shape[0], oriented)
             for index, row in enumerate(rows):
                 if each is not None:
                     apart = row.unflatten(0, (drawn, len(model.labels)))
@@ -117,7 +129,10 @@ def predict_case(
                     entropy[index] = _entropy(row).numpy()
                 if kept is not None:
                     kept[:, index] = row.numpy()
+        spacing = turn.apply_grid(grid).spacing_mm
+        evidence = opinions.evidence(case.id, prepared, classes, None if spacing is None else prod(spacing) / 1000)
         return Prediction(
+            evidence=evidence,
             mask=formats.decode_mask(turn.undo(classes), model.labels),
             grid=grid,
             probabilities=None if kept is None else turn.undo(kept),
@@ -127,9 +142,16 @@ def predict_case(
 
 
 def estimate_case(
-    model: Model, case: Case, preparation: Preparation, settings: Predict, uncertainty: bool = False, apart: int = 1
+    model: Model,
+    case: Case,
+    preparation: Preparation,
+    settings: Predict,
+    uncertainty: bool = False,
+    apart: int = 1,
+    members: int = 0,
 ) -> Estimate:
-    """What `predict_case` will hold, from the header of the case's image; apart: samples that are kept each."""
+    """What `predict_case` will hold, from the header of the case's image; apart: samples that are kept each; members:
+    opinions that are asked."""
     header = formats.read_header(case.images[0])
     try:
         turn, prepared = prepared_geometry(header.grid, preparation)
@@ -145,6 +167,7 @@ def estimate_case(
         width=model.predictor.width,
         maps=uncertainty,
         apart=apart,
+        members=members,
     )
 
 
@@ -157,6 +180,7 @@ def predict(
     uncertainty: bool = False,
     samples: int = 1,
     keep_samples: bool = False,
+    trust: Level = "quick",
     format: str | None = None,
     settings: Predict | None = None,
     device: str = "auto",
@@ -167,14 +191,16 @@ def predict(
 
     inputs: files, folders, data sets or catalogues; cases: given directly instead.  probabilities and uncertainty also
     write out/probabilities/<id>.nii.gz (classes last) and out/uncertainty/<id>.nii.gz; several samples of a model that
-    draws at random do so, too: of their mean.  keep_samples: each one's mask in out/samples/<id>/.
-    format: a key of FORMATS, None: PNG for pictures, else NIfTI, with colour tables for 3D Slicer and ITK-SNAP beside.
-    What the same model wrote before with the same settings from the same files is kept.
-    Raises SettingsError, DataError, OutOfMemory.
+    draws at random do so, too: of their mean.  keep_samples: each one's mask in out/samples/<id>/.  trust other than
+    none also writes out/trust.csv and what it rests on, out/evidence/<id>.json.  format: a key of FORMATS, None: PNG
+    for pictures, else NIfTI, with colour tables for 3D Slicer and ITK-SNAP beside.  What the same model wrote before
+    with the same settings from the same files is kept.  Raises SettingsError, DataError, OutOfMemory.
     """
     settings = settings or Predict()
     if format is not None and format not in FORMATS:
         raise SettingsError(f"--format {format}{nearest(format, FORMATS)}")
+    if trust not in LEVELS:
+        raise SettingsError(f"--trust {trust}{nearest(trust, LEVELS)}")
     if not 1 <= samples <= MOST_SAMPLES:
         raise SettingsError(f"--samples {samples}: at least 1, at most {MOST_SAMPLES}")
     if keep_samples and samples == 1:
@@ -189,17 +215,19 @@ def predict(
         say("predict: this model draws nothing at random; --samples changes nothing", quiet)
     chosen = input_cases(inputs, model.channels) if cases is None else list(cases)
     drawn = samples if keep_samples else 0
-    names = {case.id: _files(case, format, probabilities, uncertainty, drawn) for case in chosen}
+    names = {case.id: _files(case, format, probabilities, uncertainty, trust, drawn) for case in chosen}
     key = {"model": model_hash(model_folder), "flips": settings.flips, "overlap": settings.overlap, "samples": samples}
+    if trust == "full":
+        key["trust"] = trust
     for path in inputs:
         if path.resolve() == out.resolve():
             raise SettingsError(f"--out {out}: the folder of the images; name another one, masks are no images")
-    _make_folders(out, probabilities, uncertainty)
+    _make_folders(out, probabilities, uncertainty, trust)
     record = Record(out, key)
     origin = f"fewmask {key['model'][:12]}"
     due = [case for case in chosen if not record.finished(case, names[case.id])]
     if due:
-        say(_announcement(model, due, len(chosen), settings, uncertainty, max(1, drawn)), quiet)
+        say(_announcement(model, due, len(chosen), settings, uncertainty, max(1, drawn), trust), quiet)
     for case in track(due, "predict", len(due), quiet=quiet):
         record.begin(case, names[case.id])
         found = predict_case(
@@ -211,6 +239,7 @@ def predict(
             probabilities=probabilities,
             uncertainty=uncertainty,
             keep_samples=keep_samples,
+            trust=trust,
             scratch=out,
         )
         like = case.images[0]
@@ -224,15 +253,35 @@ def predict(
             formats.write_volume(out / names[case.id]["probabilities"], found.probabilities, found.grid, like)
         if uncertainty:
             formats.write_volume(out / names[case.id]["uncertainty"], found.entropy, found.grid, like)
+        if found.evidence:
+            atomic_write(out / names[case.id]["evidence"], found.evidence.to_json())
         formats.write_mask(out / names[case.id]["mask"], found.mask, found.grid, like, model.labels, origin)
         record.finish(case, names[case.id])
     if any(files["mask"].endswith(".nii.gz") for files in names.values()):
         atomic_write(out / "labels.ctbl", slicer_table(model.labels))
         atomic_write(out / "labels.itksnap.txt", snap_labels(model.labels))
+    if trust != "none":
+        write_verdicts(find_model(model_folder), out)
     return [out / names[case.id]["mask"] for case in chosen]
 
 
-def _files(case: Case, format: str | None, probabilities: bool, uncertainty: bool, samples: int = 0) -> dict[str, str]:
+def write_verdicts(model_folder: Path, out: Path) -> None:
+    """trust.csv of all masks in `out` that this model made, with the calibration that lies beside it; the least
+    trusted case first."""
+    model = model_hash(model_folder)
+    calibration = read_calibration(model_folder, model)
+    cases = [
+        judge(read_evidence(out / entry["files"]["evidence"]), calibration)
+        for entry in Record(out, {}).entries.values()
+        if entry["done"] and entry["key"]["model"] == model and "evidence" in entry["files"]
+    ]
+    cases.sort(key=lambda rows: (rows[0].rank, rows[0].case))
+    write_trust((row for rows in cases for row in rows), out / TRUST)
+
+
+def _files(
+    case: Case, format: str | None, probabilities: bool, uncertainty: bool, trust: Level, samples: int = 0
+) -> dict[str, str]:
     """What is written for a case: kind -> path within the output folder."""
     picture = formats.suffix(case.images[0]) in RASTER
     ending = FORMATS[format or ("png" if picture else "nifti")]
@@ -250,15 +299,18 @@ def _files(case: Case, format: str | None, probabilities: bool, uncertainty: boo
         files["uncertainty"] = f"uncertainty/{case.id}.nii.gz"
     digits = len(str(samples - 1))
     files |= {f"sample {number}": f"samples/{case.id}/{number:0{digits}d}{ending}" for number in range(samples)}
+    if trust != "none":
+        files["evidence"] = f"{EVIDENCE}/{case.id}.json"
     return files
 
 
 def _announcement(
-    model: Model, due: Sequence[Case], total: int, settings: Predict, uncertainty: bool, apart: int
+    model: Model, due: Sequence[Case], total: int, settings: Predict, uncertainty: bool, apart: int, trust: Level
 ) -> str:
     """One line on what is to come, after the largest case was found to fit."""
     preparation = validated(Preparation, model.preparation, where="preparation")
-    needs = [(estimate_case(model, case, preparation, settings, uncertainty, apart), case.id) for case in due]
+    asked = len(members(model, trust))
+    needs = [(estimate_case(model, case, preparation, settings, uncertainty, apart, asked), case.id) for case in due]
     need, largest = max(needs, key=lambda pair: pair[0].peak)
     check_memory(largest, need, settings.batch)
     shape = formats.read_header(next(case for case in due if case.id == largest).images[0]).grid.shape
@@ -268,9 +320,9 @@ def _announcement(
     )
 
 
-def _make_folders(out: Path, probabilities: bool, uncertainty: bool) -> None:
-    wanted = [out, *([out / "probabilities"] if probabilities else []), *([out / "uncertainty"] if uncertainty else [])]
-    for folder in wanted:
+def _make_folders(out: Path, probabilities: bool, uncertainty: bool, trust: Level) -> None:
+    parts = {"probabilities": probabilities, "uncertainty": uncertainty, EVIDENCE: trust != "none"}
+    for folder in (out, *(out / name for name, wanted in parts.items() if wanted)):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):

@@ -179,3 +179,16 @@ def percentile_interval(means: np.ndarray, level: float = 0.95) -> tuple[float, 
         return None
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def aurc(trust: np.ndarray | Sequence, dice: np.ndarray | Sequence) -> float:
+    """Area under the risk-coverage curve in [0, 1], lower is better: mean over n of the risk of the n most trusted.
+
+    The risk is 1 - Dice (Zenk et al., MedIA 2025, arXiv:2406.03323, section 3.3).  Ties count with their mean risk, so
+    that constant trust gives that of a random order: the mean risk.
+    """
+    trust, risk = np.asarray(trust, dtype=float), 1 - np.asarray(dice, dtype=float)
+    _, place = np.unique(-trust, return_inverse=True)
+    tied = np.bincount(place, risk) / np.bincount(place)
+    ordered = tied[np.sort(place)]
+    return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())

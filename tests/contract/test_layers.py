@@ -12,14 +12,16 @@ import pytest
 import fewmask
 
 ROOT = Path(fewmask.__file__).parent
+PREDICTION = {"prediction", "inputs", "record", "restore", "windows", "trust", "reading"}
 LAYERS = (
     {"__init__", "__main__", "cli"},
-    {"api", "demo", "comparison"},
+    {"api", "demo", "comparison", "label_audit"},
     {"job", "intake", "listing", "doctor", "failure"},
     {"report", "figures", "overlays", "changes"},
     {"order"},
-    {"plan", "resolution", "training", "evaluation", "audit", "pairing", "exemplar"},
-    {"methods", "prediction", "inputs", "record", "restore", "windows"},
+    {"plan", "resolution", "training", "evaluation", "audit", "pairing", "exemplar"}
+    | {"calibrate", "triage", "suggest", "review"},
+    {"methods"} | PREDICTION,
     {"predictors", "data"},
     {
         "nets",
@@ -36,7 +38,7 @@ LAYERS = (
     },
     {"types", "config", "recipe", "seeding", "errors", "choice", "distributed"},
 )
-APART = ({"methods"}, {"prediction", "inputs", "record", "restore", "windows"}), ({"predictors"}, {"data"})
+APART = ({"methods"}, PREDICTION), ({"predictors"}, {"data"})
 """Parts of one layer that never import each other."""
 LAZY = {"__init__", "cli", "listing", "failure", "doctor", "config", "recipe", "runs", "progress", "device"}
 """Modules whose import must not bring in torch, monai, scipy or matplotlib: help and listings need them."""

@@ -202,6 +202,20 @@ def test_audit_variants_are_predictors(name, dims):
 
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
+def test_members_are_predictors_that_have_twins(name, dims):
+    method = make(name, dims)
+    image = stream(method.task, 2, 1, False, 3).image
+    assert method.members(), "at least the weights that are trained, beside their average"
+    for member, predictor in method.members().items():
+        twin = build_predictor(predictor.spec).eval()
+        twin.load_state_dict(predictor.state_dict())
+        with torch.no_grad():
+            expected = predictor.eval()(image, torch.arange(2))
+            assert torch.equal(twin(image, torch.arange(2)), expected), member
+        torch.testing.assert_close(expected.sum(1), torch.ones(2, *method.task.patch_size), msg=member)
+
+
+@pytest.mark.parametrize(("name", "dims"), CASES)
 def test_a_few_steps_lower_the_supervised_loss(name, dims):
     method = make(name, dims, labelled_batch=4)
     optimisers = build_optimisers(method.groups(), Train(optimiser=Optimiser(lr=1e-2)))

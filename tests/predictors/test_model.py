@@ -50,6 +50,17 @@ def test_probabilities_sum_to_one():
     torch.testing.assert_close(found.sum(1), torch.ones(2, 17, 23))
 
 
+def test_members_travel_with_the_model(tmp_path):
+    save_model(model(members={"student": predictor(1)}), tmp_path)
+    found = load_model(tmp_path)
+    image, seed = torch.randn(1, 1, 17, 23), torch.zeros(1, dtype=torch.int64)
+    with torch.no_grad():
+        assert torch.equal(found.predictor(image, seed), predictor()(image, seed))
+        assert torch.equal(found.members["student"](image, seed), predictor(1)(image, seed))
+        assert not torch.equal(found.members["student"](image, seed), found.predictor(image, seed))
+    assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["members"]["student"]
+
+
 def test_twin_from_the_spec_loads_the_weights():
     first = predictor(0)
     torch.manual_seed(1)

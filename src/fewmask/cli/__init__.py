@@ -12,12 +12,13 @@ import typer
 from fewmask import failure
 from fewmask.cli.jobs import compare, demo, run, train
 from fewmask.cli.listings import config, doctor, methods
+from fewmask.cli.masks import apply_review, audit_labels, suggest, triage
 from fewmask.cli.stages import audit, convert, evaluate, predict, prepare, report, scan, split, suggest_exemplar
 from fewmask.runs import COMMAND
 
 COMMANDS = (
-    *(run, demo, scan, convert, suggest_exemplar, split, prepare, train, predict, evaluate, audit, compare, report),
-    *(methods, config, doctor),
+    *(run, demo, scan, convert, suggest_exemplar, split, prepare, train, predict, evaluate, audit, compare),
+    *(triage, suggest, audit_labels, apply_review, report, methods, config, doctor),
 )
 """In the order of `fewmask --help`."""
 

@@ -159,6 +159,10 @@ def predict(
         ),
     ] = 1,
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Also write the mask of each sample.")] = False,
+    trust: Annotated[
+        str,
+        typer.Option("--trust", metavar="none|quick|full", help="Opinions that trust.csv rests on: 2 more, or all."),
+    ] = "quick",
     format: Annotated[
         str | None,
         typer.Option(
@@ -180,6 +184,7 @@ def predict(
         uncertainty=uncertainty,
         samples=samples,
         keep_samples=keep_samples,
+        trust=trust,
         format=format,
         flips=flips,
         device=device,
@@ -239,8 +244,11 @@ def audit(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[Path, out_option("report.html", "The file to write.")],
+    volumes: Annotated[
+        int, typer.Option("--volumes", metavar="N", help="Least trusted cases of one run to show whole, in 3-D.")
+    ] = 0,
 ) -> None:
     """One HTML file about a run, or several. Self-contained; opens offline."""
     from fewmask.report import report as write_report
 
-    typer.echo(write_report(runs, out))
+    typer.echo(write_report(runs, out, volumes=volumes))

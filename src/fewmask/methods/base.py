@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from fewmask.config import Network, Settings, merge
-from fewmask.predictors import Predictor
+from fewmask.predictors import Predictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, StrongView, Task, Update, Views, WeakView
 
 
@@ -100,6 +100,13 @@ class Method(nn.Module, ABC):
     def lower(self) -> str:
         """What else to lower where memory is full, to end that message with."""
         return ""
+
+    def members(self) -> dict[str, Predictor]:
+        """Further opinions on an image, for the trust in a mask: name -> predictor that shares networks with this.
+
+        By default the weights that are trained, where an average of them predicts.
+        """
+        return {"student": SegmenterPredictor(self.segmenter)}
 
     def audit(self) -> dict[str, Predictor]:
         """Variant -> predictor of its pseudo-labels; empty: it makes none.

@@ -55,6 +55,9 @@ class CrossPseudoSupervision(SemiSupervised):
     def predictor(self) -> Predictor:
         return SegmenterPredictor(self.average.network)
 
+    def members(self) -> dict[str, Predictor]:
+        return super().members() | {"other": SegmenterPredictor(self.other_average.network)}
+
     def audit(self) -> dict[str, Predictor]:
         return {
             "segmenter": SegmenterPredictor(self.average.network),

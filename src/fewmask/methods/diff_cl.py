@@ -181,6 +181,9 @@ class DiffCL(SemiSupervised):
             return SegmenterPredictor(segmenter)
         return self._sampling(segmenter if self.config.infer == "mean" else None)
 
+    def members(self) -> dict[str, Predictor]:
+        return super().members() | {"diffusion": self._sampling(None)}
+
     def audit(self) -> dict[str, Predictor]:
         return {"cnn": SegmenterPredictor(self.average.network), "diffusion": self._sampling(None)}
 

@@ -220,6 +220,9 @@ class DiffRect(SemiSupervised):
     def predictor(self) -> Predictor:
         return self._rectifying() if self.config.infer == "rectified" else SegmenterPredictor(self._labeller())
 
+    def members(self) -> dict[str, Predictor]:
+        return super().members() | {"rectified": self._rectifying()}
+
     def audit(self) -> dict[str, Predictor]:
         return {
             "raw": SegmenterPredictor(self._labeller()),

@@ -45,6 +45,8 @@ class Model:
     """The run's seed: base of the seeds of a stochastic predictor."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Record of how it came about: method, steps, fewmask version."""
+    members: dict[str, Predictor] = field(default_factory=dict)
+    """Further networks whose opinion `predict --trust full` asks: the student, the second network, the sampler."""
 
 
 def _description(model: Model) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def _description(model: Model) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "predictor": model.predictor.spec,
+        **({"members": {name: member.spec for name, member in model.members.items()}} if model.members else {}),
         "labels": {"names": list(labels.names), "values": list(labels.values), "ignore": labels.ignore},
         "preparation": model.preparation,
         "intensity": model.intensity,
@@ -75,11 +78,18 @@ def save_model(model: Model, folder: Path) -> None:
     """
     text = json.dumps(_description(model), indent=2, ensure_ascii=False)
     # clone: tensors that share memory (tied weights) are refused by the format
-    state = model.predictor.state_dict()
+    state = dict(model.predictor.state_dict())
+    for name, member in model.members.items():
+        state |= {f"{_of_member(name)}{key}": tensor for key, tensor in member.state_dict().items()}
     weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "model.safetensors", save(weights, metadata={"fewmask": text}))
     atomic_write(folder / "model.json", text + "\n")
+
+
+def _of_member(name: str) -> str:
+    """What the names of a member's tensors begin with."""
+    return f"members/{name}/"
 
 
 def find_model(folder: Path) -> Path:
@@ -111,14 +121,20 @@ def load_model(folder: Path) -> Model:
     if described["format"] > FORMAT:
         raise DataError(f"{path}: model format {described['format']} is newer than this fewmask's; update fewmask")
     predictor = build_predictor(described.pop("predictor"))
+    members = {name: build_predictor(spec) for name, spec in described.pop("members", {}).items()}
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith("members/")}
     try:
-        predictor.load_state_dict(weights)
+        predictor.load_state_dict(own)
+        for name, member in members.items():
+            start = _of_member(name)
+            member.load_state_dict({key.removeprefix(start): weights[key] for key in weights if key.startswith(start)})
     except RuntimeError as error:
         raise DataError(f"{path}: weights do not fit the network ({str(error).splitlines()[-1].strip()})") from None
     labels = described.pop("labels")
     described.pop("format")
     return Model(
         predictor=predictor.eval(),
+        members={name: member.eval() for name, member in members.items()},
         labels=LabelSet(names=tuple(labels["names"]), values=tuple(labels["values"]), ignore=labels["ignore"]),
         **{
             key: tuple(value) if key in ("patch_size", "channels", "flip") else value

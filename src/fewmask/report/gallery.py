@@ -17,6 +17,7 @@ from fewmask.errors import DataError
 from fewmask.overlays import Panel, case_panels
 from fewmask.report.page import Content, Markup, element, picture
 from fewmask.report.record import Evaluation, Record
+from fewmask.review import prediction_of
 from fewmask.types import Case, LabelSet
 
 SLICES = 5
@@ -118,7 +119,7 @@ def common_framing(records: Sequence[Record], choice: Choice) -> Framing | None:
     for paths in ([_reference_path(case, choice.role)], [prediction_path(record, case.id) for record in records]):
         for path in filter(None, paths):
             with suppress(DataError, OSError):  # a file that is broken is named under its own record
-                focus |= _mask(path, case.images[0], first.catalogue.labels, grid) > 0
+                focus |= native_mask(path, case.images[0], first.catalogue.labels, grid) > 0
         if focus.any():
             break
     return Framing(stack=is_stack(first, grid), focus=focus)
@@ -167,7 +168,8 @@ def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) 
     masks = []
     predicted = None if choice.role == "labelled" else prediction_path(record, case.id)
     for path in (predicted, _reference_path(case, choice.role)):
-        masks.append(None if path is None else turn.apply(_mask(path, case.images[0], record.catalogue.labels, grid)))
+        mask = None if path is None else native_mask(path, case.images[0], record.catalogue.labels, grid)
+        masks.append(None if mask is None else turn.apply(mask))
     oriented = turn.apply_grid(grid)
     prediction, reference = masks
     if choice.role == "labelled" and reference is not None:
@@ -185,7 +187,7 @@ def _panels(record: Record, choice: Choice, side: int, framing: Framing | None) 
     )
 
 
-def _mask(path: Path, image: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
+def native_mask(path: Path, image: Path, labels: LabelSet, grid: Grid) -> np.ndarray:
     """(D, H, W) class indices of a mask file; what is to be ignored counts as background, so it is not drawn."""
     mask = formats.encode_mask(formats.read_mask(path, image, labels.colours)[0], labels, str(path))
     if mask.shape != grid.shape:
@@ -228,8 +230,4 @@ def _reference_path(case: Case, role: str) -> Path | None:
 
 def prediction_path(record: Record, case: str) -> Path | None:
     """The predicted mask of a case, whatever its format."""
-    for suffix in formats.READERS:
-        path = record.run.predictions / f"{case}{suffix}"
-        if path.is_file():
-            return path
-    return None
+    return prediction_of(record.run, case)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from fewmask.figures import Chart
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Content security policy of the page: it can load nothing and run nothing."""
+"""Content security policy of the page: it can load nothing and run nothing but the scripts that it was written with."""
 _VOID = {"img", "meta", "br"}
 
 
@@ -165,16 +168,33 @@ def body(head: Markup, cautions: Sequence[str], sections: Sequence[Section]) -> 
     ]
 
 
-def page(title: str, *content: Content) -> str:
-    """The whole file: one page, no reference to anything outside it."""
+def data(values: Any, name: str) -> Markup:
+    """Values for the page's script, as JSON that no text in it can end."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = text.replace("<", "\\u003c")  # within <script> nothing is unescaped, and only "<" can begin what ends it
+    return Markup(f'<script type="application/json" id="{name}">{text}</script>')
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """The content security policy of a page with these scripts, which are allowed by their hashes."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"{POLICY}; script-src {allowed}" if scripts else POLICY
+
+
+def page(title: str, *content: Content, scripts: Sequence[str] = ()) -> str:
+    """The whole file: one page, no reference to anything outside it; scripts: run at its end."""
     style = Markup((files("fewmask.report") / "page.css").read_text(encoding="utf-8"))
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy(scripts)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", title),
         element("style", style),
     )
-    return "<!DOCTYPE html>\n" + element("html", head, element("body", element("main", *content)), lang="en") + "\n"
+    run = [Markup(f"<script>{script}</script>") for script in scripts]
+    return (
+        "<!DOCTYPE html>\n" + element("html", head, element("body", element("main", *content), run), lang="en") + "\n"
+    )

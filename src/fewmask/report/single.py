@@ -20,14 +20,16 @@ from fewmask.report.page import (
 from fewmask.report.record import Record
 from fewmask.report.rectification import rectification
 from fewmask.report.results import case_table, class_table, interval, result_notes
+from fewmask.report.review import review
 from fewmask.report.words import continuation, counted, headline, provenance, warnings
 
 
-def one_run(record: Record) -> list[Content]:
-    """The whole page of a run."""
+def one_run(record: Record, volumes: int = 0) -> list[Content]:
+    """The whole page of a run; volumes: cases that the review can show whole."""
     head = opening(record.catalogue.name if record.catalogue else record.name, headline(record), tiles(record))
     sections = [
         Section("Results", "results", results(record)),
+        Section("Which masks to trust", "review", review(record, volumes)),
         Section("Masks", "masks", masks(record)),
         Section("Pseudo-labels", "pseudo-labels", rectification(record)),
         Section("Training", "training", curves(record)),

@@ -18,6 +18,7 @@ def export(
     """The model as it is now.  It is a function of data and settings alone: time does not enter it."""
     return Model(
         predictor=method.predictor(),
+        members=method.members(),
         labels=catalogue.labels,
         preparation=cache.preparation.model_dump(mode="json"),
         intensity=config.plan.intensity,
