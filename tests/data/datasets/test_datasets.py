@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fewmask.data.casetable import read_catalogue, write_catalogue
-from fewmask.data.datasets import DATASETS, acdc, brats, convert, la2018, pancreas_ct
+from fewmask.data.datasets import DATASETS, acdc, brats, convert, la2018, mosxav, pancreas_ct
 from fewmask.data.formats import read_case_image, read_header, read_mask
 from fewmask.errors import DataError, SettingsError
 
@@ -143,6 +143,42 @@ def test_pancreas_ct(dicoms) -> None:
     assert catalogue.lists == {"train": ("PANCREAS_0002",), "test": ("PANCREAS_0001",)}
     case = catalogue.cases[0]
     np.testing.assert_array_equal(read_mask(case.label, case.images[0])[0], drawn)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_mosxav(download, lists) -> None:
+    sequences = {"trainval": ("v00", "v01", "v02"), "test": ("v00",)}
+    for half, names in sequences.items():
+        for name in names:
+            home = f"MOSXAV_Dataset/{half}"
+            for frame in range(3):
+                download.image(f"{home}/JPEGImages/{name}/{frame:05d}.jpg", 3)
+            download.mask(f"{home}/Annotations_Semantic/{name}/00000.png", (0, 1, 2, 3, 4))
+    if lists:  # other than the published ones: what lies there is followed
+        download.text("MOSXAV_Dataset/trainval/ImageSets/train.txt", "v00\nv01\n")
+        download.text("MOSXAV_Dataset/trainval/ImageSets/val.txt", "v02\n")
+    catalogue = convert("mosxav", download.root, quiet=True)
+    assert (catalogue.name, len(catalogue.cases), catalogue.labels.ignore) == ("MOSXAV", 12, 5)
+    of = {role: sorted({catalogue.by_id[id_].patient for id_ in ids}) for role, ids in catalogue.lists.items()}
+    val = "trainval_v02" if lists else "trainval_v01"
+    assert of["val"] == [val] and of["test"] == ["test_v00"]
+    assert of["train"] == sorted({f"trainval_{name}" for name in sequences["trainval"]} - {val})
+    assert any("counts differ from the published ones: cases 12 of 1905" in finding for finding in catalogue.findings)
+    assert len(set(mosxav.VAL)) == 12
+
+
+def test_endoscapes(download) -> None:
+    for role, video in {"train": 1, "val": 121, "test": 162}.items():
+        download.image(f"endoscapes/{role}_seg/{video}_100.jpg", 3)
+        download.image(f"endoscapes/{role}/{video}_100.jpg", 3)
+        download.image(f"endoscapes/{role}/{video}_125.jpg", 3)
+        values = np.resize(np.array([0, 1, 2, 3, 4, 5, 6, 255], np.uint8), (1, *SHAPE[1:]))
+        download.write(f"endoscapes/semseg/{video}_100.png", np.repeat(values[..., None], 3, axis=-1))
+    catalogue = convert("endoscapes", download.root, quiet=True)
+    assert catalogue.name == "Endoscapes2023" and catalogue.labels.names[-1] == "tool"
+    assert dict(catalogue.lists) == {"train": ("1_100",), "val": ("121_100",), "test": ("162_100",)}
+    assert [case.id for case in catalogue.cases if case.label is None] == ["1_125"]
+    assert any("patients 3 of 50, masks 3 of 493" in finding for finding in catalogue.findings)
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))

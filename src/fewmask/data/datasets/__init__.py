@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fewmask.config import nearest
 from fewmask.data.casetable import Catalogue
-from fewmask.data.datasets import acdc, brats, la2018, mscmrseg, pancreas_ct, task
+from fewmask.data.datasets import acdc, brats, endoscapes, la2018, mosxav, mscmrseg, pancreas_ct, task
 from fewmask.data.layouts.found import Found
 from fewmask.data.scan import checked_catalogue
 from fewmask.errors import DataError, SettingsError
@@ -23,6 +23,8 @@ DATASETS: dict[str, Callable[[Path], Found]] = {
     "brats2019": brats.read_2019,
     "brats2020": brats.read_2020,
     "pancreas-ct": pancreas_ct.read,
+    "endoscapes": endoscapes.read,
+    "mosxav": mosxav.read,
 }
 """Name -> reader of the official download."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
-from fewmask.data.folders import files_below
+from fewmask.data.folders import files_below, visible
 from fewmask.data.layouts.found import Found, some
 from fewmask.errors import DataError
 from fewmask.types import Case
+
+NOT_THERE = "{folder}: nothing like {looks_like}; give the folder of the unpacked official download"
 
 
 def matching(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -24,8 +27,16 @@ def required(cases: Iterable[Case], folder: Path, looks_like: str) -> tuple[Case
     """The cases, of which there must be one; DataError saying what the download looks like."""
     cases = tuple(cases)
     if not cases:
-        raise DataError(f"{folder}: nothing like {looks_like}; give the folder of the unpacked official download")
+        raise DataError(NOT_THERE.format(folder=folder, looks_like=looks_like))
     return cases
+
+
+def recognised(folder: Path, layout: ModuleType, looks_like: str) -> Path:
+    """`folder` or the first one right inside that the layout knows; DataError saying what the download looks like."""
+    for root in (folder, *(inner for inner in visible(folder) if inner.is_dir())):
+        if layout.recognise(root):
+            return root
+    raise DataError(NOT_THERE.format(folder=folder, looks_like=looks_like))
 
 
 def lists_of(cases: Iterable[Case], held_out: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
