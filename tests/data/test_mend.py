@@ -78,5 +78,5 @@ def test_one_value_for_each_name() -> None:
     found, told = renumbered(np.array([[[0, 1, 2]]]), {"spleen": 1, "liver": 2}, common)
     assert common == {"liver": 1, "spleen": 2}
     assert found.tolist() == [[[0, 2, 1]]]
-    assert told == "values set by name: spleen 1 -> 2, liver 2 -> 1"
+    assert told == "other values than elsewhere: set by name, spleen 1 -> 2, liver 2 -> 1"
     assert renumbered(found, {"liver": 1, "spleen": 2}, common)[1] == ""

@@ -1,4 +1,7 @@
-"""What can be mended in a mask without guessing: its place, its values, their names.  Each says what it did."""
+"""What can be mended in a mask without guessing: its place, its values, their names.
+
+Each function says what was wrong and, behind a colon, what it did.
+"""
 
 from __future__ import annotations
 
@@ -80,4 +83,4 @@ def renumbered(mask: np.ndarray, names: Mapping[str, int], common: dict[str, int
     for value, to in changed.items():
         new[mask == value] = to
     moves = ", ".join(f"{name} {value} -> {common[name]}" for name, value in names.items() if value in changed)
-    return new, f"values set by name: {moves}"
+    return new, f"other values than elsewhere: set by name, {moves}"

@@ -127,9 +127,9 @@ class _Copy:
             view = View(image=image, grid=grid, before=mask, after=mask)
             said = ("repaired", case, case.images[0], "the data set lies in several orientations", "turned to RAS+")
             self._say(*said, view=view)
-        for action in told:
+        for problem, action in (text.split(": ", 1) for text in told):
             view = View(image=image, grid=grid, before=before, after=mask)
-            self._say("repaired", case, case.label, action.partition(":")[0], action, view=view)
+            self._say("repaired", case, case.label, problem, action, view=view)
         self._write(case, image, grid, mask, turn, changed=bool(told))
 
     def add_duplicated(self, data: Path, keep_ids: bool) -> None:

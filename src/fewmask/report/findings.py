@@ -39,7 +39,7 @@ class FindingsPage:
         tiles = [tile(str(cases), "cases in the copy")]
         tiles += [tile(str(counts[severity]), severity) for severity in SEVERITIES if counts[severity]]
         rows = [(f.severity, f.case, f.file, f.problem, f.action) for f in self._ordered()]
-        listed = table(("severity", "case", "file", "problem", "what was done"), rows)
+        listed = table(("severity", "case", "file", "problem", "what was done"), rows, class_="words")
         sections = [Section("Findings", "findings", listed if rows else element("p", "Nothing was wrong."))]
         figures = [drawn for finding, drawn in sorted(self._figures, key=lambda pair: _rank(pair[0]))]
         sections.append(Section("Pictures", "pictures", figures))
@@ -68,7 +68,7 @@ def _pictures(finding: Finding, view: View) -> Content:
     return element(
         "div",
         element("h3", f"{finding.case}: {finding.severity}"),
-        element("p", f"{finding.problem}. {finding.action}."),
+        element("p", f"{finding.problem}: {finding.action}."),
         element("div", figures, class_="panels"),
     )
 
