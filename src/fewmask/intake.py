@@ -62,12 +62,17 @@ def export_nnunet(
 ) -> Exported:
     """A run as a raw data set of nnU-Net in `out`, DatasetNNN_Name: true masks, and pseudo-labels with an ignore value.
 
-    masks: where masks and uncertainty/ lie, None: the run's predictions.  doubt: entropy, 0 to 1, over which a voxel of
-    a pseudo-label is ignored.
+    masks: where masks, uncertainty/ and trust.csv lie, None: the run's predictions.  doubt: entropy, 0 to 1, over which
+    a voxel of a pseudo-label is ignored.  Unlabelled cases whose mask trust.csv rejects are left out.
     """
+    from fewmask.trust import TRUST, WHOLE, read_trust  # torch; a scan starts without it
+
     finished = Run(Path(run))
     if not finished.split.is_file():
         raise DataError(f"{run}: no run in it (no split.json); give the folder that `fewmask run --out` wrote")
     folder = finished.predictions if masks is None else Path(masks)
     catalogue = read_catalogue(finished.catalogue)
-    return export(catalogue, read_split(finished.split), folder, Path(out), doubt=doubt, quiet=quiet)
+    verdicts = read_trust(folder / TRUST) if (folder / TRUST).is_file() else []
+    rejected = {one.case for one in verdicts if one.name == WHOLE and one.flag == "reject"}
+    split = read_split(finished.split)
+    return export(catalogue, split, folder, Path(out), doubt=doubt, rejected=rejected, quiet=quiet)

@@ -105,6 +105,7 @@ def exported_json(exported: Exported) -> dict[str, Any]:
         "folder": str(exported.folder),
         "labelled": exported.labelled,
         "pseudo": exported.pseudo,
+        "rejected": exported.rejected,
         "held_out": exported.held_out,
         "ignored": exported.ignored,
     }
@@ -114,7 +115,8 @@ def exported_text(exported: Exported) -> str:
     """The same for people."""
     return (
         f"{exported.labelled} cases with true masks, {exported.pseudo} with pseudo-labels "
-        f"({exported.ignored:.1%} of all voxels ignored), {exported.held_out} in imagesTs\nfolder {exported.folder}"
+        f"({exported.ignored:.1%} of all voxels ignored), {exported.rejected} left out as trust.csv rejects them, "
+        f"{exported.held_out} in imagesTs\nfolder {exported.folder}"
     )
 
 

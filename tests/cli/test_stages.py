@@ -171,23 +171,18 @@ def test_convert(fewmask, one_line, phantoms: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_for_nnunet(fewmask, finished, tmp_path: Path) -> None:
-    run = finished.run.root
-    status, _, err = fewmask("convert", "nnunet", run, "--out", tmp_path / "Dataset001_X", "--quiet")
+    run, out, masks = finished.run.root, tmp_path / "Dataset001_X", tmp_path / "masks"
+    split = json.loads((run / "split.json").read_text())
+    predict = ("predict", run, run / "catalogue", "--out", masks, "--trust", "none", "--quiet", "--device", "cpu")
+    assert fewmask(*predict)[0] == 0
+    status, _, err = fewmask("convert", "nnunet", run, "--masks", masks, "--out", out, "--quiet")
     assert status == 3 and "no uncertainty map of" in err
-    images = json.loads((run / "split.json").read_text())
-    masks = tmp_path / "masks"
-    status, _, _ = fewmask(
-        "predict", run, run / "catalogue", "--out", masks, "--uncertainty", "--quiet", "--device", "cpu"
-    )
-    assert status == 0
-    words = ("convert", "nnunet", run, "--masks", masks, "--doubt", 0.5, "--out", tmp_path / "Dataset001_X", "--json")
-    status, out, _ = fewmask(*words, "--quiet")
-    told = json.loads(out)
-    assert (status, told["labelled"], told["pseudo"]) == (
-        0,
-        len(images["labelled"]) + len(images["val"]),
-        len(images["unlabelled"]),
-    )
+    assert fewmask(*predict, "--uncertainty")[0] == 0
+    words = ("convert", "nnunet", run, "--masks", masks, "--doubt", 0.5, "--out", out, "--quiet")
+    status, said, _ = fewmask(*words, "--json")
+    told = json.loads(said)
+    assert (status, told["labelled"]) == (0, len(split["labelled"]) + len(split["val"]))
+    assert (told["pseudo"], told["rejected"]) == (len(split["unlabelled"]), 0)
     assert told["ignored"] > 0
 
 

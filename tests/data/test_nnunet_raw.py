@@ -68,6 +68,14 @@ def test_what_nnunet_finds(catalogue, tmp_path) -> None:
     assert json.loads((out / "splits_final.json").read_text()) == [{"train": ["a", "c"], "val": ["b"]}]
 
 
+def test_a_rejected_pseudo_label_is_left_out_and_needs_no_mask(catalogue, tmp_path) -> None:
+    out = tmp_path / "Dataset501_Veins"
+    exported = export(catalogue, SPLIT, tmp_path / "masks", out, rejected={"c", "b"}, quiet=True)
+    assert (exported.labelled, exported.pseudo, exported.rejected) == (2, 0, 1)  # true masks are never rejected
+    assert sorted(path.name for path in (out / "labelsTr").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    assert json.loads((out / "splits_final.json").read_text()) == [{"train": ["a"], "val": ["b"]}]
+
+
 def test_fewmask_reads_what_it_wrote(catalogue, tmp_path) -> None:
     predicted(catalogue, tmp_path / "masks")
     out = tmp_path / "Dataset501_Veins"

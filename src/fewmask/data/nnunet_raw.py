@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,23 +30,33 @@ UNCERTAINTY = "uncertainty"
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: cases with true masks, with pseudo-labels, without any (imagesTs); voxels ignored of all."""
+    """What was written: cases with true masks, with pseudo-labels, without any (imagesTs); cases left out for their
+    pseudo-label; voxels ignored of all."""
 
     folder: Path
     labelled: int
     pseudo: int
+    rejected: int
     held_out: int
     ignored: float
 
 
 def export(
-    catalogue: Catalogue, split: Split, masks: Path, out: Path, *, doubt: float = 0.3, quiet: bool = False
+    catalogue: Catalogue,
+    split: Split,
+    masks: Path,
+    out: Path,
+    *,
+    doubt: float = 0.3,
+    rejected: Collection[str] = (),
+    quiet: bool = False,
 ) -> Exported:
     """Write `out`, which must be called DatasetNNN_Name.
 
     Labelled and val cases keep their own masks (and make splits_final.json), test cases go to imagesTs without any,
     unlabelled cases get the mask in `masks` with every voxel ignored whose entropy in masks/uncertainty is over
-    `doubt` (0 to 1).  SettingsError for a name or a threshold that cannot be, DataError for a file that is missing.
+    `doubt` (0 to 1), but for the cases `rejected`, which are left out.  SettingsError for a name or a threshold that
+    cannot be, DataError for a file that is missing.
     """
     if not FOLDER.fullmatch(out.name):
         raise SettingsError(f"--out {out}: nnU-Net wants a folder called DatasetNNN_Name, for example Dataset501_Heart")
@@ -57,7 +67,8 @@ def export(
     if catalogue.labels.ignore is not None and len(catalogue.labels) > 254:
         raise SettingsError(f"{len(catalogue.labels)} classes; nnU-Net's masks are written for 254 at most")
     whole = {case for case, slices in split.labelled_slices.items() if slices is None} | set(split.val)
-    pseudo = [case for case in (*split.labelled_slices, *split.unlabelled) if case not in whole]
+    others = [case for case in (*split.labelled_slices, *split.unlabelled) if case not in whole]
+    pseudo = [case for case in others if case not in rejected]
     _require(catalogue, pseudo, masks)
     ignore = len(catalogue.labels)
     counts = {"voxels": 0, "ignored": 0}
@@ -92,6 +103,7 @@ def export(
         folder=out,
         labelled=len(whole),
         pseudo=len(pseudo),
+        rejected=len(others) - len(pseudo),
         held_out=len(split.test),
         ignored=counts["ignored"] / max(1, counts["voxels"]),
     )
