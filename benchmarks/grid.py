@@ -49,6 +49,8 @@ DIFFRECT = {
 }
 CALIBRATED = ("--method", "caudo_diff", "--steps", "5200")
 """Of 5,200 steps 3,000 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
+SMALL = "method.labelled_batch=6"
+"""6 + 6 images a step: half the tier's, to screen in half the time."""
 LISTS = Path(__file__).parent / "lists"
 VOCALFOLDS = (
     *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
@@ -169,7 +171,7 @@ GRIDS = {
         data="acdc",
         steps=2000,
         seeds=(0,),
-        shared=("--val", "10", *CPU),
+        shared=("--val", "10", SMALL, *CPU),
         cells={
             f"{cell}, {patient}": ("--labelled", str(LISTS / f"acdc-{patient}.txt"), *own)
             for patient in ("patient099", "patient038")
@@ -180,7 +182,7 @@ GRIDS = {
         data="acdc",
         steps=2000,
         seeds=(0,),
-        shared=("--labelled", "3", "--val", "10", "--method", "diffrect", *CPU),
+        shared=("--labelled", "3", "--val", "10", "--method", "diffrect", SMALL, *CPU),
         cells={
             "corrected": (UNHEARD,),
             "plain network": (UNHEARD, "method.diffuse=false"),
@@ -190,8 +192,6 @@ GRIDS = {
             "skips with the label": (UNHEARD, "method.skips=label"),
             "a channel a class": (UNHEARD, "method.colours=false"),
             "from the raw label": (UNHEARD, "method.start=0.6"),
-            "ten DDIM steps": (UNHEARD, "method.samples=10"),
-            "sampled as trained": (UNHEARD, "method.sampling=train"),
             "guidance of the batch": (UNHEARD, "method.guidance=batch"),
             "rectifier of width 16": (UNHEARD, "method.width=16"),
             "rectified labels as a term of their own": (UNHEARD, "method.rectified_loss.peak=0.3"),
