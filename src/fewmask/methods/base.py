@@ -104,7 +104,8 @@ class Method(nn.Module, ABC):
     def members(self) -> dict[str, Predictor]:
         """Further opinions on an image, for the trust in a mask: name -> predictor that shares networks with this.
 
-        By default the weights that are trained, where an average of them predicts.
+        By default the weights that are trained, where an average of them predicts; a method whose network is called
+        other than `segmenter` says which these are.
         """
         return {"student": SegmenterPredictor(self.segmenter)}
 

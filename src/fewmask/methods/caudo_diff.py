@@ -278,6 +278,10 @@ class CaudoDiff(Method):
             return self._calibration()
         return SegmenterPredictor(self.teacher.network)
 
+    def members(self) -> dict[str, Predictor]:
+        calibrated = {} if self.config.labels in ("none", "raw") else {"calibrated": self._calibration()}
+        return super().members() | calibrated
+
     def audit(self) -> dict[str, Predictor]:
         raw = {"raw": SegmenterPredictor(self.teacher.network)}
         if self.config.labels == "none":

@@ -203,6 +203,14 @@ class ProtoDiff(SemiSupervised):
     def predictor(self) -> Predictor:
         return self._predicting(self.config.sampler.steps, self.config.predict_from)
 
+    def members(self) -> dict[str, Predictor]:
+        config, steps = self.config, self.config.sampler.steps
+        other: Source = "prototype" if config.predict_from == "classifier" else "classifier"
+        return {
+            "student": self._predicting(steps, config.predict_from, self.network),
+            other: self._predicting(steps, other),
+        }
+
     def audit(self) -> dict[str, Predictor]:
         steps = self.config.pseudo.steps
         variants: dict[str, Predictor] = {}
@@ -213,9 +221,13 @@ class ProtoDiff(SemiSupervised):
             variants["one_step"] = self._predicting(1, "classifier")
         return {**variants, "prototypes": self._predicting(steps, "prototype")}
 
-    def _predicting(self, steps: int, source: Source) -> LabelLatentPredictor:
+    def _predicting(
+        self, steps: int, source: Source, network: LabelLatentNetwork | None = None
+    ) -> LabelLatentPredictor:
+        """network: None: the teacher's."""
+        network = network or self.teacher.network
         samples = self.config.sampler.samples
-        return LabelLatentPredictor(self.teacher.network, self.prototypes, steps=steps, samples=samples, source=source)
+        return LabelLatentPredictor(network, self.prototypes, steps=steps, samples=samples, source=source)
 
 
 def _network(config: ProtoDiffConfig, task: Task) -> LabelLatentNetwork:
