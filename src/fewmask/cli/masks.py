@@ -24,7 +24,7 @@ def triage(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Which masks to accept, and the rest in the order of review. Keeps the expected mean Dice on target."""
+    """Which masks to accept, which to review. Keeps the expected mean Dice of the accepted on target."""
     from fewmask.runs import atomic_write
     from fewmask.triage import triage as make_worklist
     from fewmask.triage import worklist_text
