@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
-
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
-from fewmask.nets import build_from_spec
-from fewmask.predictors.base import Predictor
+from fewmask.predictors.segmenter import SegmenterPredictor
 
 
-class LargestComponentPredictor(Predictor):
+class LargestComponentPredictor(SegmenterPredictor):
     """Voxels of a class outside its largest connected piece (in a slice, or a window in 3-D) become background."""
 
-    def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    @property
-    def width(self) -> int:
-        return self.segmenter.encoder_channels[0]
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        return {"predictor": "largest_component", "segmenter": self.segmenter.spec}
-
-    @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        return cls(build_from_spec(spec["segmenter"]))
+    kind = "largest_component"
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
-        p = self.segmenter(image).float().softmax(1)
+        p = super().forward(image, seed)
         lost = lesser_pieces(p.argmax(1), p.shape[1])
         background = torch.zeros_like(p)
         background[:, 0] = 1

@@ -14,6 +14,8 @@ from fewmask.predictors.base import Predictor
 class SegmenterPredictor(Predictor):
     """One segmentation network; draws nothing at random."""
 
+    kind = "segmenter"
+
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
@@ -24,7 +26,7 @@ class SegmenterPredictor(Predictor):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"predictor": "segmenter", "segmenter": self.segmenter.spec}
+        return {"predictor": self.kind, "segmenter": self.segmenter.spec}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
