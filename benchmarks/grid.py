@@ -196,6 +196,7 @@ GRIDS = {
             "rectifier of width 16": (UNHEARD, "method.width=16"),
             "rectified labels as a term of their own": (UNHEARD, "method.rectified_loss.peak=0.3"),
             "mean of both": (),
+            "released": ("method.preset=released",),
             "mean of both, threshold 0.8": ("method.threshold=0.8",),
             "mean of both, ratio rule": ("method.confidence=ratio", "method.threshold=0.8"),
             "mean of both, doubt is background": ("method.uncertain=background",),
