@@ -1,4 +1,4 @@
-"""Sums, averages and sharing over two processes; alone, nothing happens."""
+"""Sums, averages, sharing and a common memory over two processes; alone, nothing happens."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_gradient_that_one_process_lacks_counts_as_zero(tmp_path):
+def test_two_processes_average_share_and_remember_as_one(tmp_path):
     job = tmp_path / "job.py"
-    job.write_text(MISSING)
+    job.write_text(TWO)
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     started = [
         subprocess.Popen([sys.executable, str(job)], env={**environment, "RANK": str(rank)}) for rank in range(2)
@@ -46,11 +46,13 @@ def test_alone_everything_is_a_matter_of_course():
     assert (distributed.rank(), distributed.world()) == (0, 1)
     assert distributed.any_of(True, torch.device("cpu")) and not distributed.any_of(False, torch.device("cpu"))
     assert torch.equal(distributed.all_sum(torch.ones(3)), torch.ones(3))
+    assert torch.equal(distributed.all_rows(torch.ones(3, 1)), torch.ones(3, 1))
 
 
-MISSING = """
+TWO = """
 import torch
 from fewmask import distributed
+from fewmask.methods.propagation import LabelPropagation
 distributed.start(torch.device("cpu"))
 both, one, none = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
 rank = distributed.rank()
@@ -76,5 +78,14 @@ assert all(torch.equal(buffer, torch.ones_like(buffer)) for buffer in norm.buffe
 assert torch.equal(norm.weight, torch.full((3,), 1.0 + rank))
 assert distributed.any_of(rank == 1, torch.device("cpu"))
 assert torch.equal(distributed.all_sum(torch.ones(2)), torch.full((2,), 2.0))
+assert distributed.all_rows(torch.full((2, 1), rank)).tolist() == [[0], [0], [1], [1]]
+ours, whole = (LabelPropagation(2, 4, 3, memory=8, temperature=0.1) for _ in range(2))
+generator = torch.Generator().manual_seed(0)
+regions, shares = torch.randn(4, 5, 4, generator=generator), torch.eye(3)[torch.arange(20).view(4, 5) % 3]
+half = slice(2 * rank, 2 * rank + 2)
+ours.remember(regions[half], shares[half], shares[half])
 distributed.stop()
+whole.remember(regions, shares, shares)
+assert all(torch.allclose(a, b) for a, b in zip(ours.buffers(), whole.buffers(), strict=True))
+assert ours.pushed.tolist() == [4, 4, 4]
 """

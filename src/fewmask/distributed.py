@@ -110,3 +110,12 @@ def all_sum(tensor: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
+
+
+def all_rows(tensor: Tensor) -> Tensor:
+    """The rows of all processes one after the other, rank by rank; each must have equally many."""
+    if not dist.is_initialized():
+        return tensor
+    rows = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, tensor.contiguous())
+    return torch.cat(rows)

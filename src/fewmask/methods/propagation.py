@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from fewmask.distributed import all_rows, all_sum
 from fewmask.nets.blocks import CONVOLUTION, norm
 
 PURE = 0.9
@@ -61,7 +62,8 @@ class LabelPropagation(nn.Module):
 
     @torch.no_grad()
     def remember(self, regions: Tensor, truth: Tensor, found: Tensor) -> None:
-        """Take in each patch's mean direction of every class, from pure regions that were predicted rightly.
+        """Take in each patch's mean direction of every class, from pure regions that were predicted rightly; under
+        torchrun those of all processes.
 
         regions (B, N, C); truth, found (B, N, K): shares of the true and of the predicted classes.
         """
@@ -71,11 +73,12 @@ class LabelPropagation(nn.Module):
         with torch.autocast(regions.device.type, enabled=False):
             means = F.normalize(torch.einsum("bnk,bnc->bkc", told.float(), regions), dim=-1)
         kinds = torch.arange(self.classes, device=regions.device)
-        for row, seen in zip(means, told.any(1), strict=True):
+        for row, seen in zip(all_rows(means), all_rows(told.any(1)), strict=True):
             place = self.pushed % self.memory.shape[1]
             self.memory[kinds, place] = torch.where(seen.unsqueeze(-1), row, self.memory[kinds, place])
             self.pushed += seen
-        present = truth.sum((0, 1)) / truth.sum().clamp(min=1e-6)
+        present = all_sum(truth.sum((0, 1)))
+        present /= present.sum().clamp(min=1e-6)
         known = self.frequency.any()
         self.frequency.copy_(torch.where(known, self.frequency.lerp(present, 0.01), present))
 
