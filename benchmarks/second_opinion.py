@@ -1,9 +1,11 @@
-"""What a rectifier is worth as a second opinion, on a run's val masks: Dice, confidence, and what passes a threshold.
+"""What a rectifier is worth as a second opinion, on a run's val masks: Dice, confidence, what passes a threshold, and
+whether the spread of several draws tells wrong voxels.
 
     python benchmarks/second_opinion.py RUN --cache CACHE
 
 RUN: of `fewmask run --method diffrect`; CACHE: its cache folder.  On the prepared grid, from the last checkpoint; the
-rectified label is of one draw.  Also predicts test natively with either network's label and scores it.
+rectified label is of one draw, the spread of DRAWS.  Also predicts test natively with the segmenter and with the mean of
+both, and scores it.
 """
 
 from __future__ import annotations
@@ -24,37 +26,49 @@ from fewmask.evaluation import evaluate
 from fewmask.order import preparation_for
 from fewmask.prediction import predict
 from fewmask.predictors import save_model
+from fewmask.predictors.largest_component import lesser_pieces
 from fewmask.runs import Run
 
 THRESHOLDS = (0.95, 0.8, 0.0)
+DRAWS = 4
+Volumes = list[np.ndarray]
 
 
-def probabilities(run: Run, cache_folder: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Of each val volume: raw and rectified probabilities (K, D, H, W), and the truth (D, H, W)."""
+def probabilities(run: Run, cache_folder: Path) -> tuple[Volumes, Volumes, Volumes, Volumes]:
+    """Of each val volume: raw probabilities (K, D, H, W), those of one rectification and the mean of DRAWS, and the
+    truth (D, H, W)."""
     catalogue, _, cases = audited(run, None)
     config = config_of(run)
     preparation = preparation_for(catalogue, config.plan)
     cache = prepare(catalogue, read_split(run.split), preparation, cache_folder, quiet=True)
     predictor = variants(run)["rectified"].predictor
     rectifier = predictor.rectification
-    found: tuple[list, list, list] = ([], [], [])
+    found: tuple[Volumes, Volumes, Volumes, Volumes] = ([], [], [], [])
     for number, case in enumerate(cases):
         image = torch.from_numpy(cache.normalised(case.id, config.plan.intensity, None)).transpose(0, 1).contiguous()
         with torch.no_grad():
             raw = predictor.segmenter(image).float().softmax(1)
             label = raw.argmax(1)
-            noise = torch.randn(rectifier.latent_shape(label.shape), generator=torch.Generator().manual_seed(number))
-            guidance = predictor.guidance.expand(len(image))
-            rectified = rectifier.sample(image, label, guidance, noise).float().softmax(1)
-        for entries, array in zip(found, (raw, rectified), strict=False):
+            generator, guidance = torch.Generator().manual_seed(number), predictor.guidance.expand(len(image))
+            draws = []
+            for _ in range(DRAWS):
+                noise = torch.randn(rectifier.latent_shape(label.shape), generator=generator)
+                draws.append(rectifier.sample(image, label, guidance, noise).float().softmax(1))
+        for entries, array in zip(found, (raw, draws[0], torch.stack(draws).mean(0)), strict=False):
             entries.append(array.numpy().swapaxes(0, 1))
-        found[2].append(np.asarray(cache.open(case.id).label))
+        found[3].append(np.asarray(cache.open(case.id).label))
     return found
 
 
 def dice(label: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
     sizes = [((label == k).sum() + (truth == k).sum(), ((label == k) & (truth == k)).sum()) for k in range(1, classes)]
     return [2 * overlap / size if size else np.nan for size, overlap in sizes]
+
+
+def largest_pieces(label: np.ndarray, classes: int) -> np.ndarray:
+    """The label (D, H, W) with every voxel outside its class's largest piece of a slice as background."""
+    lost = lesser_pieces(torch.from_numpy(label), classes).numpy()
+    return np.where(lost, 0, label)
 
 
 def area(score: np.ndarray, right: np.ndarray) -> float:
@@ -70,19 +84,25 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     run = Run(asked.run)
-    raws, rectifieds, truths = probabilities(run, asked.cache)
+    raws, rectifieds, several, truths = probabilities(run, asked.cache)
     classes = len(raws[0])
     for name, share in (("raw", 0.0), ("rectified", 1.0), ("mean", 0.5)):
         labels = [((1 - share) * p + share * q).argmax(0) for p, q in zip(raws, rectifieds, strict=True)]
         scores = [dice(label, truth, classes) for label, truth in zip(labels, truths, strict=True)]
         print(f"Dice on val, {name}: {np.nanmean(np.nanmean(scores, axis=0)):.3f}")
-    p, q = (np.concatenate([volume.reshape(classes, -1) for volume in volumes], 1) for volumes in (raws, rectifieds))
+    kept = [largest_pieces(p.argmax(0), classes) for p in raws]
+    scores = [dice(label, truth, classes) for label, truth in zip(kept, truths, strict=True)]
+    print(f"Dice on val, raw, largest pieces in each slice: {np.nanmean(np.nanmean(scores, axis=0)):.3f}")
+    kinds = (raws, rectifieds, several)
+    p, q, mean = (np.concatenate([volume.reshape(classes, -1) for volume in volumes], 1) for volumes in kinds)
     truth = np.concatenate([volume.ravel() for volume in truths])
     said = p.argmax(0)
     foreground = said > 0
     right = (truth == said)[foreground]
     of_said = np.take_along_axis(q, said[None], 0)[0]
+    of_mean = np.take_along_axis(mean, said[None], 0)[0]
     confidences = {"segmenter": p.max(0), "rectifier": of_said, "both, product": p.max(0) * of_said}
+    confidences |= {f"rectifier, {DRAWS} draws": of_mean, "draw against mean": -np.abs(q - mean).sum(0)}
     for name, score in confidences.items():
         score = score[foreground]
         surer = right[np.argsort(-score, kind="stable")[: len(score) // 2]].mean()
