@@ -4,8 +4,8 @@ whether the spread of several draws tells wrong voxels.
     python benchmarks/second_opinion.py RUN --cache CACHE
 
 RUN: of `fewmask run --method diffrect`; CACHE: its cache folder.  On the prepared grid, from the last checkpoint; the
-rectified label is of one draw, the spread of DRAWS.  Also predicts test natively with the segmenter and with the mean of
-both, and scores it.
+rectified label is of one draw, the spread of DRAWS.  Also predicts test natively with the segmenter and with the mean
+of both, and scores it.
 """
 
 from __future__ import annotations
