@@ -140,7 +140,7 @@ def test_resampled_means_are_means_of_the_drawn_rows_and_repeats():
     values = chance.random((3, 6, 2))
     values[chance.random(values.shape) < 0.1] = np.nan
     patients = ["a", "a", "b", "c", "c", "d"]
-    draws = draw(4, 3, resamples=50)
+    draws = draw(4, range(3), resamples=50)
     assert draws.groups.sum(1).tolist() == [4] * 50 and draws.repeats.sum(1).tolist() == [3] * 50
     found = resampled_means(values, patients, draws)
     assert repeated_mean(values) == pytest.approx(naive_mean(values))
@@ -160,7 +160,7 @@ def test_with_one_repeat_the_interval_is_that_over_groups():
     values = np.random.default_rng(1).random((8, 3))
     patients = ["a", "a", "b", "c", "d", "e", "f", "f"]
     interval = bootstrap_interval(values, patients)
-    found = percentile_interval(resampled_means(values[None], patients, draw(6, 1)))
+    found = percentile_interval(resampled_means(values[None], patients, draw(6, range(1))))
     assert found == pytest.approx((interval.low, interval.high))
 
 
@@ -169,15 +169,28 @@ def test_repeats_widen_the_interval_where_they_differ():
     alike, apart = np.stack([patients] * 3), np.stack([patients - 0.1, patients, patients + 0.1])
     widths = []
     for values in (alike, apart):
-        low, high = percentile_interval(resampled_means(values, range(12), draw(12, 3)))
+        low, high = percentile_interval(resampled_means(values, range(12), draw(12, range(3))))
         widths.append(high - low)
     assert widths[1] > 4 * widths[0]
+
+
+def test_repeats_of_one_name_are_drawn_together():
+    """Three seeds of each of three exemplars say no more of exemplars than one seed of each."""
+    patients = np.random.default_rng(2).normal(0.7, 0.02, (12, 1))
+    exemplars = np.stack([patients - 0.1, patients, patients + 0.1])
+    draws = draw(12, "aaabbbccc")
+    assert (draws.repeats.reshape(-1, 3, 3) == draws.repeats[:, ::3, None]).all()
+    nine = percentile_interval(resampled_means(np.repeat(exemplars, 3, axis=0), range(12), draws))
+    three = percentile_interval(resampled_means(exemplars, range(12), draw(12, "abc")))
+    apart = percentile_interval(resampled_means(np.repeat(exemplars, 3, axis=0), range(12), draw(12, range(9))))
+    assert nine == pytest.approx(three)
+    assert apart[1] - apart[0] < 0.7 * (nine[1] - nine[0])
 
 
 def test_nothing_to_average_is_no_mean_and_no_interval():
     nothing = np.full((2, 3, 1), np.nan)
     assert repeated_mean(nothing) is None
-    assert percentile_interval(resampled_means(nothing, "abc", draw(3, 2))) is None
+    assert percentile_interval(resampled_means(nothing, "abc", draw(3, range(2)))) is None
 
 
 def test_aurc_is_the_naive_mean_and_the_best_order_has_the_least():

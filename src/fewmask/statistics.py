@@ -128,7 +128,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 @dataclass(frozen=True)
 class Draws:
-    """Resamples of groups and of repeats (seeds, exemplars), shared by everything that is to be compared.
+    """Resamples of groups and of repeats (runs), shared by everything that is to be compared.
 
     groups (R, G) and repeats (R, S): how often each is in a resample.
     """
@@ -137,12 +137,17 @@ class Draws:
     repeats: np.ndarray
 
 
-def draw(groups: int, repeats: int, *, seed: int = 0, resamples: int = 5000) -> Draws:
-    """Groups and repeats drawn with replacement, each by itself: the two kinds of luck are crossed, not nested."""
+def draw(groups: int, repeats: Sequence[Hashable], *, seed: int = 0, resamples: int = 5000) -> Draws:
+    """Groups and repeats drawn with replacement, each by itself: the two kinds of luck are crossed, not nested.
+
+    repeats: a name for each of S repeats; those of one name, such as the seeds of an exemplar, are drawn together.
+    """
     of_groups, of_repeats = generator(seed, "bootstrap"), generator(seed, "bootstrap repeats")
+    index = {name: column for column, name in enumerate(dict.fromkeys(repeats))}
+    drawn = of_repeats.multinomial(len(index), np.full(len(index), 1 / len(index)), size=resamples)
     return Draws(
         of_groups.multinomial(groups, np.full(groups, 1 / groups), size=resamples),
-        of_repeats.multinomial(repeats, np.full(repeats, 1 / repeats), size=resamples),
+        drawn[:, [index[name] for name in repeats]],
     )
 
 

@@ -58,10 +58,25 @@ def test_each_is_held_against_supervised_and_the_best_other_which_val_chooses(ma
         ("cps", "supervised"),
         ("cps", "unimatch"),
     ]
-    raw = [entry["p"] for entry in found["comparisons"]]
-    assert [entry["p_holm"] for entry in found["comparisons"]] == pytest.approx(holm(raw))
-    assert max(entry["p_holm"] for entry in found["comparisons"]) > max(raw)
-    assert "loses" in pair(found, "cps", "unimatch")["verdict"]
+    hypotheses = found["comparisons"][:-1]  # cps against unimatch is unimatch against cps
+    raw = [entry["p"] for entry in hypotheses]
+    assert [entry["p_holm"] for entry in hypotheses] == pytest.approx(holm(raw))
+    assert max(entry["p_holm"] for entry in hypotheses) > max(raw)
+    one, other = pair(found, "cps", "unimatch"), pair(found, "unimatch", "cps")
+    assert (one["p"], one["p_holm"]) == (other["p"], other["p_holm"])
+    assert one["difference"]["mean"] == pytest.approx(-other["difference"]["mean"])
+    assert "loses" in one["verdict"] and "gains" in other["verdict"]
+
+
+def test_without_val_for_one_all_are_chosen_by_what_is_reported(make_cells) -> None:
+    """A Dice on val is not to be held against one on test."""
+    grid = make_cells({"supervised": 0.0, "cps": 0.02, "bcp": 0.06}, val={"supervised": 0.5, "cps": 0.9, "bcp": 0.6})
+    for cell in grid.cells:
+        if cell.entry.label == "bcp":
+            (cell.run.evaluation / "val" / "summary.json").unlink()
+    found = analyse(read_scores(grid, {"3": 3}))
+    assert [entry["against"] for entry in found["comparisons"] if entry["method"] == "supervised"] == []
+    assert {entry["against"] for entry in found["comparisons"] if entry["kind"] == "best"} == {"bcp", "cps"}
 
 
 def test_correction_is_by_budget(make_cells) -> None:
@@ -105,11 +120,41 @@ def test_exemplars_are_repeats_of_one_budget(make_cells) -> None:
     assert entry["verdict"].startswith("1 exemplar: bcp gains")
 
 
-def test_a_case_that_one_calls_empty_is_no_pair(make_cells) -> None:
-    hole = np.zeros((16, 2))
-    hole[4, 1] = np.nan
-    found = analyse(read_scores(make_cells({"supervised": 0.0, "bcp": 0.05 + hole}), {"3": 3}))
-    assert pair(found, "bcp", "supervised")["difference"]["mean"] == pytest.approx(0.05, abs=0.005)
+def test_seeds_of_an_exemplar_are_no_further_exemplars(make_cells) -> None:
+    """Nine runs of three exemplars that lie far apart: the interval is that of three."""
+    grid = make_cells({"supervised": 0.0, "bcp": 0.05}, {}, exemplars=("x", "y", "z"))
+    for cell in grid.cells:
+        if cell.entry.label == "bcp":
+            shift = {"x": -0.1, "y": 0.0, "z": 0.1}[cell.budget.name]
+            table = cell.run.evaluation / "metrics.csv"
+            rows = [line.split(",") for line in table.read_text().splitlines()]
+            moved = [[*row[:3], str(float(row[3]) + shift), *row[4:]] for row in rows[1:]]
+            table.write_text("\n".join(map(",".join, [rows[0], *moved])) + "\n")
+    widths = []
+    for seeds in (3, 1):
+        for cell in grid.cells:
+            if cell.seed >= seeds:
+                (cell.folder / "cell.json").unlink()
+        entry = pair(analyse(read_scores(grid, {"x": 1, "y": 1, "z": 1})), "bcp", "supervised")
+        assert len(entry["repeats"]) == 3 * seeds
+        widths.append(entry["difference"]["high"] - entry["difference"]["low"])
+    assert widths[0] > 0.15 and widths[0] == pytest.approx(widths[1], rel=0.05)
+
+
+def test_what_is_seen_where_nothing_is_costs_as_much_in_the_pair_as_in_the_score(make_cells) -> None:
+    """Half of the patients lack a class: supervised knows, bcp invents it there and is as good elsewhere."""
+    knows, invents = np.zeros((16, 2)), np.zeros((16, 2))
+    knows[:8, 1], invents[:8, 1] = np.nan, -1
+    found = analyse(read_scores(make_cells({"supervised": knows, "bcp": invents}), {"3": 3}))
+    base, bcp = (row["dice"]["mean"] for row in found["scores"])
+    entry = pair(found, "bcp", "supervised")
+    assert bcp - base == pytest.approx(-0.15, abs=0.02)
+    assert entry["difference"]["mean"] == pytest.approx(bcp - base)
+    assert entry["difference"]["low"] < bcp - base < entry["difference"]["high"]
+    assert "loses" in entry["verdict"]
+    knows[:12], invents[:12] = np.nan, -1  # six of eight patients have no class at all: no reason to look away
+    found = analyse(read_scores(make_cells({"supervised": knows, "bcp": invents}, {"9": 0.0}), {"9": 9}))
+    assert pair(found, "bcp", "supervised")["p"] < 0.05
 
 
 def test_few_patients_have_means_and_no_test(make_cells) -> None:
@@ -132,6 +177,7 @@ def test_curves_need_three_budgets(make_cells) -> None:
     (entry,) = analyse(scores, with_curve=True)["curves"]
     assert entry["patients"] == [1, 2, 4] and entry["to"] == 8 and 0 < entry["gain"]["mean"] < 0.13
     assert entry["gain"]["low"] <= entry["gain"]["mean"] <= entry["gain"]["high"]
+    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 2}), with_curve=True)["curves"] == []  # two numbers
     for cell in scores.grid.cells:
         if cell.budget.name == "4":
             (cell.folder / "cell.json").unlink()

@@ -1,7 +1,7 @@
 """What the scores carry: intervals, paired tests, ranks when cases are drawn anew, and a verdict for each pair.
 
 The unit is the patient; repeats (seeds, or exemplars) are a second kind of luck.  Intervals resample both; the paired
-test is over patients, of the mean over the repeats that both methods have.  Holm's correction is over all tests of one
+test is over patients, of the mean over the runs that both methods have.  Holm's correction is over all tests of one
 budget.  A difference is called established only with three repeats.
 """
 
@@ -17,6 +17,7 @@ from fewmask.comparison.grid import EXEMPLAR
 from fewmask.comparison.scores import Scores
 from fewmask.statistics import (
     Draws,
+    class_mean,
     draw,
     holm,
     paired_wilcoxon,
@@ -56,19 +57,26 @@ def curves(scores: Scores) -> list[dict[str, Any]]:
     found = []
     for method in scores.methods:
         groups = [group for group in scores.groups if group != EXEMPLAR and scores.of(method, group)]
-        if len(groups) < curve.LEAST_BUDGETS or len(set(scores.patients)) < LEAST_PATIENTS:
-            continue
         patients = np.array([scores.labelled(group) for group in groups], dtype=float)
+        if len(set(patients)) < curve.LEAST_BUDGETS or len(set(scores.patients)) < LEAST_PATIENTS:
+            continue
         values = [scores.dice(method, group) for group in groups]
-        resampled = np.stack([resampled_means(part, scores.patients, _draws(scores, part)) for part in values], axis=1)
+        draws = [_draws(scores, scores.of(method, group)) for group in groups]
+        resampled = np.stack(
+            [resampled_means(part, scores.patients, of) for part, of in zip(values, draws, strict=True)], axis=1
+        )
         forecast = curve.forecast(patients, np.array([repeated_mean(part) for part in values]), resampled)
         found.append({"method": method, **forecast, "verdict": curve.sentence(method, forecast)})
     return found
 
 
-def _draws(scores: Scores, values: np.ndarray) -> Draws:
-    """The same for arrays of as many repeats, so that what is drawn for one method is drawn for the others."""
-    return draw(len(set(scores.patients)), len(values))
+def _draws(scores: Scores, runs: Iterable[tuple[str, int]]) -> Draws:
+    """The same for the same runs (budget, seed), so that what is drawn for one method is drawn for the others.
+
+    The seeds of an exemplar are drawn together: they say nothing of how another exemplar would have done.
+    """
+    exemplars = {budget.name for budget in scores.grid.budgets if budget.exemplar}
+    return draw(len(set(scores.patients)), [budget if budget in exemplars else (budget, seed) for budget, seed in runs])
 
 
 class _Column:
@@ -79,7 +87,7 @@ class _Column:
         self.repeats = {method: scores.of(method, group) for method in scores.methods if scores.of(method, group)}
         self.dice = {method: scores.dice(method, group) for method in self.repeats}
         self.resampled = {
-            method: resampled_means(values, scores.patients, _draws(scores, values))
+            method: resampled_means(values, scores.patients, _draws(scores, self.repeats[method]))
             for method, values in self.dice.items()
         }
         self.enough = len(set(scores.patients)) >= LEAST_PATIENTS
@@ -100,7 +108,7 @@ class _Column:
                     name: repeated_mean(self.dice[method][..., k : k + 1])
                     for k, name in enumerate(self.all.results[0].classes)
                 },
-                "per_patient": self._per_patient(method),
+                "per_patient": self._per_patient(self.dice[method]),
                 "first": first.get(method),
                 "minutes": _mean(result.cost["minutes"] for result in repeats.values()),
                 "memory_mb": _largest(result.cost["memory_mb"] for result in repeats.values()),
@@ -120,10 +128,10 @@ class _Column:
         ahead = table == table.max(axis=0)
         return dict(zip(self.resampled, (ahead / ahead.sum(axis=0)).mean(axis=1).tolist(), strict=True))
 
-    def _per_patient(self, method: str) -> dict[str, float]:
-        """Mean over a patient's cases, then classes, then repeats."""
+    def _per_patient(self, dice: np.ndarray) -> dict[str, float]:
+        """Mean of dice (S, N, K-1) over a patient's cases, then classes, then repeats."""
         patients = np.array(self.all.patients)
-        means = {name: repeated_mean(self.dice[method][:, patients == name]) for name in dict.fromkeys(patients)}
+        means = {name: repeated_mean(dice[:, patients == name]) for name in dict.fromkeys(patients)}
         return {str(name): mean for name, mean in means.items() if mean is not None}
 
     def comparisons(self) -> list[dict[str, Any]]:
@@ -136,51 +144,63 @@ class _Column:
             best = max(rivals, key=self._chosen_by, default=None)
             if best is not None and best != BASE and method != BASE:
                 pairs.append((method, best, "best"))
-        found = [self._pair(*pair) for pair in pairs]
-        found = [entry for entry in found if entry is not None]
-        for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
-            entry["p_holm"] = p
+        found = [entry for entry in (self._pair(*pair) for pair in pairs) if entry is not None]
+        # a pair that is told from both sides is one hypothesis, and counts once
+        tests = {frozenset((entry["method"], entry["against"])): entry["p"] for entry in found}
+        corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+        for entry in found:
+            entry["p_holm"] = corrected[frozenset((entry["method"], entry["against"]))]
             entry["established"], why = _established(entry)
             entry["verdict"] = _verdict(entry, why)
         return found
 
     def _chosen_by(self, method: str) -> float:
-        """What ranks a method without looking at what is reported: its mean Dice on val, else that of the scores."""
-        val = [result.val for result in self.repeats[method].values()]
-        return float(np.mean(val)) if all(v is not None for v in val) else repeated_mean(self.dice[method]) or 0.0
+        """What ranks a method without looking at what is reported: its mean Dice on val, if all have one, else that of
+        the scores."""
+        if all(run.val is not None for runs in self.repeats.values() for run in runs.values()):
+            return float(np.mean([run.val for run in self.repeats[method].values()]))
+        return repeated_mean(self.dice[method]) or 0.0
 
     def _pair(self, method: str, other: str, kind: str) -> dict[str, Any] | None:
-        ours, theirs = self.repeats[method], self.repeats[other]
-        shared = [key for key in ours if key in theirs]
-        if not shared:
+        runs = [key for key in self.repeats[method] if key in self.repeats[other]]
+        if not runs:
             return None
-        difference = np.stack([ours[key].dice - theirs[key].dice for key in shared])
-        resampled = resampled_means(difference, self.all.patients, _draws(self.all, difference))
-        over_repeats = _nanmean(_nanmean(difference, axis=0), axis=1)
-        p = paired_wilcoxon(np.zeros(len(over_repeats)), over_repeats, self.all.patients, minimum_groups=LEAST_PATIENTS)
+        ours, theirs = (np.stack([self.repeats[name][key].dice for key in runs]) for name in (method, other))
+        draws = _draws(self.all, runs)
+        ours_drawn, theirs_drawn = (resampled_means(dice, self.all.patients, draws) for dice in (ours, theirs))
         return {
             "labelled": self.group,
             "method": method,
             "against": other,
             "kind": kind,
-            "difference": self._interval(repeated_mean(difference), resampled),
+            "difference": self._interval(_less(repeated_mean(ours), repeated_mean(theirs)), ours_drawn - theirs_drawn),
             "repeats": [
-                {"labelled": budget, "seed": seed, "difference": repeated_mean(part[None])}
-                for (budget, seed), part in zip(shared, difference, strict=True)
+                {"labelled": budget, "seed": seed, "difference": _less(class_mean(one), class_mean(other))}
+                for (budget, seed), one, other in zip(runs, ours, theirs, strict=True)
             ],
-            "p": p,
+            "p": self._p(ours, theirs),
         }
+
+    def _p(self, ours: np.ndarray, theirs: np.ndarray) -> float | None:
+        """Of the paired test over patients.
+
+        Where one method alone sees that a class is absent, which leaves no Dice, it is wholly right in this test and
+        the other, with Dice 0, wholly wrong: a patient without any class is no reason to look away.
+        """
+        seen = [
+            self._per_patient(np.where(np.isnan(one) & ~np.isnan(other), 1.0, one))
+            for one, other in ((ours, theirs), (theirs, ours))
+        ]
+        return paired_wilcoxon(list(seen[1].values()), list(seen[0].values()), minimum_groups=LEAST_PATIENTS)
 
     def _interval(self, mean: float | None, resampled: np.ndarray) -> dict[str, float | None]:
         low, high = (percentile_interval(resampled) if self.enough else None) or (None, None)
         return {"mean": mean, "low": low, "high": high}
 
 
-def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is known; NaN, without numpy's warning, where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    return np.divide(np.where(known, values, 0.0).sum(axis), count, out=np.full(count.shape, np.nan), where=count > 0)
+def _less(one: float | None, other: float | None) -> float | None:
+    """one - other; None where either is not known."""
+    return None if one is None or other is None else one - other
 
 
 def _established(entry: Mapping[str, Any]) -> tuple[bool, str]:
