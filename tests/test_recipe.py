@@ -4,12 +4,21 @@ import pytest
 
 from fewmask.errors import SettingsError
 from fewmask.recipe import load_recipe, recipe_names
+from fewmask.resolution import Request, resolve
 
 
 def test_what_ships_can_be_loaded():
     names = recipe_names()
     assert {"cpu", "paper", "supervised", "fixmatch"} <= set(names)
     assert all(load_recipe(name).about.summary for name in names)
+
+
+def test_what_ships_is_read_once_and_no_use_of_it_changes_it():
+    request = Request(method="fixmatch", settings={"train": {"steps": 9}, "method": {"cutmix": 0.25}})
+    before = load_recipe("fixmatch").model_dump()
+    resolve(request, "cpu", 2)
+    assert load_recipe("fixmatch") is load_recipe("fixmatch") and load_recipe("fixmatch").model_dump() == before
+    assert load_recipe("cpu").settings(2)["method"]["segmenter"]["width"] == 8
 
 
 def test_a_rank_has_its_own_settings_on_top(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -61,9 +62,18 @@ def load_recipe(name: str) -> Recipe:
         except UnicodeDecodeError:
             raise SettingsError(f"recipe {name}: not UTF-8 text; save it as UTF-8") from None
     elif name in recipe_names():
-        text = (files("fewmask") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+        return _shipped(name)
     else:
         raise SettingsError(f"unknown recipe '{name}'{nearest(name, recipe_names())}")
+    return _parsed(name, text)
+
+
+@cache  # listing the methods reads every recipe, and each look at a command's settings lists them
+def _shipped(name: str) -> Recipe:
+    return _parsed(name, (files("fewmask") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _parsed(name: str, text: str) -> Recipe:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewmask.comparison.grid import DONE, Cell, Grid, make_grid
+from fewmask.comparison.grid import DONE, Grid, make_grid
+from fewmask.runs import Run
 
 CLASSES = ("left", "right")
 PATIENTS = tuple(f"p{number}" for number in range(8))
 
 
-def leave(cell: Cell, dice: np.ndarray, *, val: float | None = 0.5, minutes: float = 2.0) -> None:
-    """What a finished cell leaves: dice (8 patients x 2 cases, 2 classes), NaN where both masks are empty."""
-    folder = cell.run.evaluation
+def _leave(run: Run, dice: np.ndarray, *, val: float | None = 0.5, minutes: float = 2.0) -> None:
+    """What a run leaves: dice (8 patients x 2 cases, 2 classes), NaN where both masks are empty."""
+    folder = run.evaluation
     (folder / "val").mkdir(parents=True)
     cases = [(f"{patient}-{phase}", patient) for patient in PATIENTS for phase in ("a", "b")]
     with open(folder / "metrics.csv", "w", newline="") as file:
@@ -34,9 +35,14 @@ def leave(cell: Cell, dice: np.ndarray, *, val: float | None = 0.5, minutes: flo
     (folder / "summary.json").write_text(json.dumps(summary))
     if val is not None:
         (folder / "val" / "summary.json").write_text(json.dumps({"dice": {"mean": val}}))
-    cell.run.environment.write_text(json.dumps({"git_commit": "abc"}))
-    cell.run.log.write_text(json.dumps({"step": 30, "seconds": 60 * minutes}) + "\n")
-    (cell.folder / DONE).write_text(json.dumps({"minutes": minutes, "memory_mb": 700, "gpu_memory_mb": None}))
+    run.environment.write_text(json.dumps({"git_commit": "abc"}))
+    run.log.write_text(json.dumps({"step": 30, "seconds": 60 * minutes}) + "\n")
+
+
+@pytest.fixture
+def leave() -> Callable[..., None]:
+    """A function that leaves in a folder what a run would have."""
+    return _leave
 
 
 @pytest.fixture
@@ -57,7 +63,8 @@ def make_cells(tmp_path: Path) -> Callable[..., Grid]:
         for cell, own in zip(grid.cells, luck, strict=True):
             level = 0.6 + budgets.get(cell.budget.name, 0.0) + 0.003 * cell.seed
             dice = np.clip(level + cases + own + methods[cell.entry.label], 0, 1)
-            leave(cell, dice, val=(val or {}).get(cell.entry.label, 0.5))
+            _leave(cell.run, dice, val=(val or {}).get(cell.entry.label, 0.5))
+            (cell.folder / DONE).write_text(json.dumps({"minutes": 2.0, "memory_mb": 700, "gpu_memory_mb": None}))
         return grid
 
     return make

@@ -27,7 +27,7 @@ def test_a_refused_run_is_a_line_and_its_status(
     run = {"data": str(tmp_path / "nowhere"), "out": str(tmp_path / "run"), "method": "supervised"}
     order = {"run": run, "command": ["fewmask", "run"], "device": "cpu"}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(order) + "\n"))
-    monkeypatch.setattr(cell, "_leave_with_parent", lambda: None)
+    monkeypatch.setattr(cell, "leave_with_parent", lambda: None)
     monkeypatch.setattr(cell, "COMMAND", ContextVar("command"))  # this process goes on after its cell
     assert cell.main() == 3
     (line,) = capsys.readouterr().err.strip().splitlines()

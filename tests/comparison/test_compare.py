@@ -9,11 +9,12 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fewmask import api
+from fewmask import api, job
+from fewmask.comparison import cell, workers
 from fewmask.comparison import compare as comparing
-from fewmask.comparison import workers
 from fewmask.comparison.compare import Plan, compare, reason
 from fewmask.data.phantom import write_phantoms
 from fewmask.errors import DataError, Interrupted, SettingsError
@@ -41,9 +42,7 @@ def plan(hearts: Path, tiny: dict) -> Plan:
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, fail: str = "") -> list[str]:
-    """Do cells in this process, which has everything imported; returns the seeds and folders as they come."""
-    from fewmask.comparison import cell
-
+    """Do cells in this process, which has everything imported; returns their folders as they come."""
     done: list[str] = []
 
     def work(order, log, stop=None) -> int:
@@ -59,7 +58,21 @@ def in_process(monkeypatch: pytest.MonkeyPatch, fail: str = "") -> list[str]:
     return done
 
 
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch, leave) -> None:
+    """Cells split, plan and prepare in earnest, and leave scores as if they had learnt."""
+
+    def scored(order, run, ready) -> dict:
+        leave(run, np.full((16, 2), 0.5 + 0.1 * (ready.config.method["name"] == "fixmatch")))
+        return {}
+
+    for name in ("train_run", "predict_run", "trust_run", "audit_run", "write_report"):
+        monkeypatch.setattr(job, name, lambda *given: ())
+    monkeypatch.setattr(job, "evaluate_run", scored)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("untrained")
 def test_cells_tables_continuation_and_growth(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "compared"
     done = in_process(monkeypatch, fail="fixmatch-2")
@@ -75,54 +88,54 @@ def test_cells_tables_continuation_and_growth(plan: Plan, tmp_path: Path, monkey
     cached = {path.name for path in (out / "cache").glob("*")}
     assert len(cached) == 1  # one cache serves all budgets
 
-    done = in_process(monkeypatch)
-    again = compare(replace(plan, seeds=(0, 1), workers=1), out)  # another seed is added, what failed is tried again
-    assert sorted(done) == ["fixmatch-1-1", "fixmatch-2-0", "fixmatch-2-1", "supervised-1-1", "supervised-2-1"]
-    assert not again.failed and len(again.found["comparisons"]) == 2
+    done = in_process(monkeypatch)  # another seed is added, what failed is tried again
+    again = compare(replace(plan, seeds=(0, 1), labelled=("2",), workers=1), out)
+    assert sorted(done) == ["fixmatch-2-0", "fixmatch-2-1", "supervised-2-1"]
+    assert not again.failed and len(again.found["comparisons"]) == 1
+    assert again.found["comparisons"][0]["difference"]["mean"] == pytest.approx(0.1)
     with open(out / "comparison.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8 and all(float(row["minutes"]) >= 0 and float(row["memory_mb"]) > 50 for row in rows)
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        ("supervised", "0"),
+        ("fixmatch", "0"),
+        ("supervised", "1"),
+        ("fixmatch", "1"),
+    ]
     found = json.loads((out / "comparison.json").read_text())
-    assert found["scored_on"] == "test" and found["patients"] == 5 and found["steps"] == [4]
+    assert found["seeds"] == [0, 1] and found["unfinished"] == []
     assert [entry["verdict"] for entry in found["comparisons"]] == found["verdicts"]
 
     done = in_process(monkeypatch)
-    compare(replace(plan, seeds=(0, 1)), out)
+    compare(replace(plan, seeds=(0, 1), labelled=("2",)), out)
     assert done == []  # nothing was left to do
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_numbers_and_a_killed_one_is_told(plan: Plan, tmp_path: Path, monkeypatch) -> None:
-    """Two cells at once in processes of their own, one of them killed; then alone; and the same in this process."""
-    apart = tmp_path / "apart"
-    small = replace(plan, methods=("supervised", "mean_teacher"), labelled=("2",))
+def test_a_process_gives_the_same_numbers_and_a_killed_one_is_told(plan: Plan, tmp_path: Path, monkeypatch) -> None:
+    """A cell in a process of its own while another one is killed; then the same in this process."""
+    apart, together = tmp_path / "apart", tmp_path / "together"
+    small = replace(plan, labelled=("2",))
     end = workers.Workers._run
-
-    def kill_one(self, order, log):
-        if "mean_teacher" in log and not killed:
-            killed.append(log)
-            return -signal.SIGKILL
-        return end(self, order, log)
-
-    killed: list[str] = []
-    monkeypatch.setattr(workers.Workers, "_run", kill_one)
+    monkeypatch.setattr(
+        workers.Workers, "_run", lambda *given: -signal.SIGKILL if "fixmatch" in given[2] else end(*given)
+    )
     first = compare(small, apart)
     assert list(first.failed.values()) == [
         "ended by SIGKILL: killed from outside, or memory was full; try fewer --workers"
     ]
-    assert not compare(replace(small, workers=1), apart).failed
     environment = json.loads((apart / "cells" / "supervised-2-0" / "environment.json").read_text())
     assert environment["command"][:2] == ["fewmask", "run"] and "train.seed=0" in environment["command"]
+    assert (first.found["scored_on"], first.found["patients"], first.found["steps"]) == ("test", 5, [4])
     in_process(monkeypatch)
-    together = tmp_path / "together"
-    compare(replace(small, workers=1), together)  # one at a time: threads would share torch's generator
-    tables = []
+    compare(replace(small, methods=("supervised",), workers=1), together)
+    rows = []
     for out in (apart, together):
         with open(out / "comparison.csv", newline="") as file:
-            tables.append(
-                [[row[key] for key in ("method", "seed", "dice", "val_dice")] for row in csv.DictReader(file)]
-            )
-    assert tables[0] == tables[1]
+            rows += csv.DictReader(file)
+    assert len(rows) == 2 and all(float(row["minutes"]) >= 0 and float(row["memory_mb"]) > 50 for row in rows)
+    columns = ("method", "seed", "dice", "val_dice", "last_dice")
+    one, other = ([row[key] for key in columns] for row in rows)
+    assert one == other and "" not in one
 
 
 def test_an_interruption_writes_what_is_there(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +154,8 @@ def test_an_interruption_writes_what_is_there(plan: Plan, tmp_path: Path, monkey
         ({"methods": ("fixmatch", "fixmatch")}, SettingsError, "'fixmatch' is named twice"),
         ({"labelled": ("1", "9")}, DataError, "--labelled 9: only 2 patients with masks to choose from"),
         ({"labelled": ("0",)}, SettingsError, "--labelled 0: at least 1"),
-        ({"curve": True}, SettingsError, "--curve: needs 3 budgets"),
+        ({"curve": True}, SettingsError, "--curve: needs 3 budgets of different .* and there are 2; give --labelled"),
+        ({"curve": True, "labelled": ("1", "2", "2 frames")}, SettingsError, "--curve: needs 3 .* and there are 2"),
         ({"ray": "local"}, SettingsError, "--ray and --workers were both given"),
         ({"methods": ("supervised+cutmix=0",)}, SettingsError, "unknown setting 'method.cutmix'"),
     ],

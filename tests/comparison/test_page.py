@@ -46,3 +46,10 @@ def test_a_page_of_a_single_method_and_budget(make_cells, tmp_path: Path) -> Non
     write_page(found, tmp_path / "comparison.html")
     text = (tmp_path / "comparison.html").read_text()
     assert "Nothing to compare yet" in text and "Fewer than three seeds" in text
+    assert "different budgets of steps" not in text and "last checkpoint" in text
+
+
+def test_unequal_budgets_of_steps_are_a_caution(make_cells, tmp_path: Path) -> None:
+    scores = read_scores(make_cells({"supervised": 0.0, "unimatch": 0.05}), {"3": 3})
+    write_page({**MORE, "steps": [3000, 31800], **analyse(scores)}, tmp_path / "comparison.html")
+    assert "different budgets of steps (3,000 and 31,800)" in (tmp_path / "comparison.html").read_text()

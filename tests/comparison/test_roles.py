@@ -10,7 +10,7 @@ import pytest
 from fewmask.comparison.grid import make_grid
 from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
 from fewmask.data.splits import read_split
-from fewmask.errors import DataError
+from fewmask.errors import DataError, SettingsError
 from fewmask.order import Order
 from fewmask.resolution import Request
 
@@ -46,5 +46,21 @@ def test_what_cells_read_is_written_once(order: Order, tmp_path: Path) -> None:
     write_shared(order, tmp_path, catalogue, found)
     for budget, split in found.items():
         assert read_split(split_path(tmp_path, budget)) == split
-    assert shared_catalogue(order, tmp_path).cases == catalogue.cases
+    again = shared_catalogue(order, tmp_path)
+    assert again.cases == catalogue.cases
+    grid = make_grid(["supervised"], ["1", "2"], [], [0], tmp_path)
+    assert shared_splits(order, grid, again, tmp_path) == found
     assert len(list((tmp_path / "cache").glob("*/images/*.npy"))) == len(catalogue.cases)
+
+
+def test_a_list_that_names_others_now_is_another_comparison(order: Order, tmp_path: Path) -> None:
+    """What is finished learnt from those of before."""
+    out, listed = tmp_path / "out", tmp_path / "listed.txt"
+    one, two = next(iter(splits(order, "2", out=tmp_path).values())).labelled
+    listed.write_text(f"{one}\n")
+    write_shared(order, out, shared_catalogue(order, out), splits(order, str(listed), out=out))
+    listed.write_text(f"{two}\n")
+    with pytest.raises(
+        SettingsError, match=r"holds another comparison: with .*listed\.txt labelled other cases played"
+    ):
+        splits(order, str(listed), out=out)

@@ -60,4 +60,14 @@ def test_the_table_has_a_line_a_cell_and_the_names_of_the_metrics(make_cells, tm
     ]
     told = [rows[0][key] for key in ("hd95_mm", "minutes", "memory_mb", "gpu_memory_mb")]
     assert told == ["3.25", "2", "700", ""]
+    assert rows[0]["val_dice"] == "0.5" and rows[0]["last_dice"] == rows[0]["dice"]  # nothing lies in evaluation/last
     assert float(rows[1]["dice"]) - float(rows[0]["dice"]) == pytest.approx(0.1, abs=0.005)
+
+
+def test_the_last_checkpoint_stands_beside_the_chosen_one(make_cells) -> None:
+    grid = make_cells({"supervised": 0.0}, seeds=(0,))
+    last = grid.cells[0].run.evaluation / "last" / "summary.json"
+    last.parent.mkdir()
+    last.write_text('{"dice": {"mean": 0.25}}')
+    (result,) = read_scores(grid, {"3": 3}).results
+    assert result.last == 0.25 and result.val == 0.5

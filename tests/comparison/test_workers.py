@@ -16,9 +16,9 @@ from fewmask.comparison.workers import Workers, run_cell
 
 SLEEPY = """
 import json, sys, threading, time
-from fewmask.comparison.cell import _leave_with_parent
+from fewmask.comparison.workers import leave_with_parent
 order = json.loads(sys.stdin.readline())
-threading.Thread(target=_leave_with_parent, daemon=True).start()
+threading.Thread(target=leave_with_parent, daemon=True).start()
 print(order["device"], flush=True)
 if "status" in order:
     sys.exit(order["status"])

@@ -101,8 +101,14 @@ class _Column:
                 "labelled": self.group,
                 "dice": self._interval(repeated_mean(self.dice[method]), self.resampled[method]),
                 "repeats": [
-                    {"labelled": budget, "seed": seed, "dice": result.summary["dice"]["mean"], "val": result.val}
-                    for (budget, seed), result in repeats.items()
+                    {
+                        "labelled": budget,
+                        "seed": seed,
+                        "dice": run.summary["dice"]["mean"],
+                        "val": run.val,
+                        "last": run.last,
+                    }
+                    for (budget, seed), run in repeats.items()
                 ],
                 "per_class": {
                     name: repeated_mean(self.dice[method][..., k : k + 1])

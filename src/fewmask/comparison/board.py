@@ -82,7 +82,7 @@ def board(grid: Grid, quiet: bool) -> Iterator[Board]:
 
 
 def standing(cell: Cell) -> str:
-    """`0.782` of a finished cell, `1,200 / 3,000  0.71` (Dice on val) of a running one, `waiting`."""
+    """`0.782` of a finished cell, `step 1,200, val 0.710` (Dice) of a running one, `preparing`, `waiting`."""
     summary = cell.run.evaluation / "summary.json"
     if cell.record() is not None and summary.is_file():
         mean = json.loads(summary.read_text(encoding="utf-8"))["dice"]["mean"]

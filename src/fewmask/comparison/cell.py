@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -13,13 +11,14 @@ from typing import Any
 
 from fewmask import api, failure
 from fewmask.comparison.grid import DONE
+from fewmask.comparison.workers import leave_with_parent
 from fewmask.runs import COMMAND, Run, atomic_write, read_log
 
 
 def main() -> int:
     """Read the order, do the run, write what it took; returns the exit status of `fewmask run`."""
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     try:
         work(order)
     except Exception as error:
@@ -54,12 +53,6 @@ def _gpu_memory() -> float | None:
     import torch  # this process has it already
 
     return round(torch.cuda.max_memory_allocated() / 1e6) if torch.cuda.is_initialized() else None
-
-
-def _leave_with_parent() -> None:
-    """The parent never writes again: an end of the input is the end of the parent.  Then save and leave."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,8 +82,8 @@ def compare(plan: Plan, out: Path) -> Comparison:
     """
     out = out.resolve()  # cells and other machines have a working folder of their own
     grid = make_grid(plan.methods, plan.labelled, plan.exemplars, plan.seeds, out)
-    if plan.curve and len({budget.group for budget in grid.budgets if not budget.exemplar}) < curve.LEAST_BUDGETS:
-        raise SettingsError(f"--curve: needs {curve.LEAST_BUDGETS} budgets; give --labelled at least as many numbers")
+    if plan.curve:
+        _check_curve(budget.group for budget in grid.budgets if not budget.exemplar)
     if plan.ray is not None and plan.workers is not None:
         raise SettingsError("--ray and --workers were both given; a cluster decides how many cells run at once")
     if plan.ray is not None:
@@ -95,13 +95,15 @@ def compare(plan: Plan, out: Path) -> Comparison:
         _check_request(asked, out)
         catalogue = shared_catalogue(asked, out)
         splits = shared_splits(asked, grid, catalogue, out)
-        request = grid.entries[0].request(asked.request.recipes, asked.request.settings)
-        write_shared(replace(asked, request=request), out, catalogue, splits)
-        atomic_write(out / REQUEST, json.dumps(asked.lasting(), indent=2) + "\n")
         patients = {
             budget.name: len({catalogue.by_id[case].patient for case in split.labelled_slices})
             for budget, split in splits.items()
         }
+        if plan.curve:
+            _check_curve(patients[budget.name] for budget in grid.budgets if not budget.exemplar)
+        request = grid.entries[0].request(asked.request.recipes, asked.request.settings)
+        write_shared(replace(asked, request=request), out, catalogue, splits)
+        atomic_write(out / REQUEST, json.dumps(asked.lasting(), indent=2) + "\n")
 
         def save(failed: Mapping[Cell, str]) -> Comparison:
             return _write(grid, out, catalogue.name, patients, failed, with_curve=plan.curve)
@@ -144,6 +146,16 @@ def _check_request(order: Order, out: Path) -> None:
     difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), order.lasting())
     if difference:
         raise SettingsError(f"{out} holds another comparison: {difference}; repeat its command or choose another --out")
+
+
+def _check_curve(budgets: Iterable[str | int]) -> None:
+    """budgets: as asked for, or their patients once these are known: lists and frames may be of as many patients."""
+    different = len(set(budgets))
+    if different < curve.LEAST_BUDGETS:
+        raise SettingsError(
+            f"--curve: needs {curve.LEAST_BUDGETS} budgets of different numbers of patients, and there "
+            f"{'is' if different == 1 else 'are'} {different or 'none'}; give --labelled more numbers"
+        )
 
 
 def _run(plan: Plan, grid: Grid, out: Path, save: Callable[[Mapping[Cell, str]], Comparison]) -> dict[Cell, str]:

@@ -28,8 +28,8 @@ from fewmask.runs import atomic_write
 HOW = (
     "A method's Dice is the mean over cases, then classes, then repeats (seeds, or exemplars). Intervals: 95 % "
     "bootstrap over patients and repeats, each drawn with replacement, the same resamples for all methods. p: "
-    "Wilcoxon's signed-rank test over patients, of the mean difference over the repeats that both methods have, after "
-    "Holm's correction over all tests with the same number of labelled patients. Established: p under 0.05, an "
+    "Wilcoxon's signed-rank test over patients, of the mean difference over the runs that both methods have, after "
+    "Holm's correction over all pairs with the same number of labelled patients. Established: p under 0.05, an "
     "interval clear of zero, and three repeats. The best other method is chosen on val where there is one."
 )
 
@@ -62,6 +62,9 @@ def _cautions(found: Mapping[str, Any]) -> list[str]:
         said.append(f"{counted(len(found['unfinished']), 'cell')} not finished: the same command continues.")
     if len(found["seeds"]) < 3:
         said.append("Fewer than three seeds: differences are partly luck, and none is called established.")
+    if len(found["steps"]) > 1:
+        steps = " and ".join(f"{steps:,}" for steps in found["steps"])
+        said.append(f"The runs had different budgets of steps ({steps}), so more than the methods differs; --steps N.")
     if found["scored_on"] == "val":
         said.append("There are no test cases: the scores are on val, which also chose the checkpoints.")
     return said
@@ -149,8 +152,8 @@ def _tests(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content
             entry["against"] + (" (best other)" if entry["kind"] == "best" else ""),
             _signed(entry["difference"]),
             ", ".join(_points(told["difference"]) for told in entry["repeats"]),
-            _number(entry["p"]),
-            _number(entry["p_holm"]),
+            _p(entry["p"]),
+            _p(entry["p_holm"]),
             "yes" if entry["established"] else "no",
         ]
         for entry in found["comparisons"]
@@ -189,8 +192,7 @@ def _cells(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content
             swatch(row["method"], colours[row["method"]]),
             repeat["labelled"],
             str(repeat["seed"]),
-            _number(repeat["dice"]),
-            _number(repeat["val"]),
+            *(_number(repeat[key]) for key in ("dice", "last", "val")),
         ]
         for row in found["scores"]
         for repeat in row["repeats"]
@@ -201,7 +203,7 @@ def _cells(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content
         ["steps", ", ".join(f"{steps:,}" for steps in found["steps"])],
     ]
     return [
-        table(["Method", "labelled", "seed", "Dice", "val"], rows),
+        table(["Method", "labelled", "seed", "Dice", "last checkpoint", "val"], rows),
         element("h3", "How it was made"),
         table(["", ""], provenance, class_="plain"),
         folded("Not finished", element("pre", "\n".join(found["unfinished"]))) if found["unfinished"] else None,
@@ -210,6 +212,10 @@ def _cells(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value)
 
 
 def _points(value: float | None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fewmask.comparison.grid import Budget, Grid, slug
 from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue, write_catalogue
-from fewmask.data.splits import write_split
-from fewmask.errors import DataError
+from fewmask.data.splits import read_split, write_split
+from fewmask.errors import DataError, SettingsError
 from fewmask.order import Order, prepare_cache, split_for
 from fewmask.progress import say
 from fewmask.types import Split
@@ -26,12 +26,22 @@ def shared_catalogue(order: Order, out: Path) -> Catalogue:
 
 
 def shared_splits(order: Order, grid: Grid, catalogue: Catalogue, out: Path) -> dict[Budget, Split]:
-    """The roles of each budget.  Raises DataError where budgets would be scored on different cases, or on none."""
+    """The roles of each budget.
+
+    Raises DataError where budgets would be scored on different cases, or on none; SettingsError where cells of an
+    earlier sitting had others.
+    """
     splits: dict[Budget, Split] = {}
     again = is_catalogue(out / "catalogue")
     for budget in grid.budgets:
         asked = {"exemplar": budget.name} if budget.exemplar else {"labelled": budget.name}
         splits[budget], reasons = split_for(replace(order, **asked), catalogue)
+        before = split_path(out, budget)
+        if before.is_file() and read_split(before) != splits[budget]:
+            raise SettingsError(
+                f"{out} holds another comparison: with {budget.name} labelled other cases played the roles; "
+                "give the same lists again or choose another --out"
+            )
         for reason in reasons:
             say(f"split {budget.name}: {reason}", order.quiet or again)
     scored = {budget: _scored(split, catalogue) for budget, split in splits.items()}

@@ -28,6 +28,9 @@ class Result:
     cell: Cell
     summary: Mapping[str, Any]
     val: float | None
+    """Dice on val, of the checkpoint that it chose."""
+    last: float | None
+    """Dice as reported, of the last checkpoint: what no choice has touched."""
     cost: Mapping[str, Any]
     rows: tuple[str, ...]
     patients: tuple[str, ...]
@@ -99,24 +102,28 @@ def read_scores(grid: Grid, labelled: Mapping[str, int]) -> Scores | None:
 def _read(cell: Cell, labelled: int) -> Result:
     folder = cell.run.evaluation
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    if summary["split"] == "val":
-        val = summary["dice"]["mean"]
-    else:
-        beside = folder / "val" / "summary.json"
-        val = json.loads(beside.read_text(encoding="utf-8"))["dice"]["mean"] if beside.is_file() else None
+    dice = summary["dice"]["mean"]
+    val = dice if summary["split"] == "val" else _dice_in(folder / "val", None)
+    last = _dice_in(folder / "last", dice)  # without val the last checkpoint is the one that is reported
     pooled = folder / "groups.csv"
-    rows, patients, classes, dice = _table(pooled if pooled.is_file() else folder / "metrics.csv")
+    rows, patients, classes, table = _table(pooled if pooled.is_file() else folder / "metrics.csv")
     return Result(
         cell=cell,
         summary=summary,
         val=val,
+        last=last,
         cost=cell.record(),
         rows=rows,
         patients=patients,
         classes=classes,
-        dice=dice,
+        dice=table,
         labelled=labelled,
     )
+
+
+def _dice_in(folder: Path, otherwise: float | None) -> float | None:
+    path = folder / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8"))["dice"]["mean"] if path.is_file() else otherwise
 
 
 def _table(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray]:
@@ -139,15 +146,16 @@ def write_table(results: Sequence[Result], path: Path) -> None:
     columns = [key for key, value in results[0].summary.items() if isinstance(value, Mapping) and "mean" in value]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "labelled", "seed", *columns, "minutes", "memory_mb", "gpu_memory_mb", "val_dice"])
+    costs = ("minutes", "memory_mb", "gpu_memory_mb")
+    writer.writerow(["method", "labelled", "seed", *columns, *costs, "val_dice", "last_dice"])
     for result in results:
         cell, cost = result.cell, result.cost
         writer.writerow(
             [
                 *(cell.entry.label, cell.budget.name, cell.seed),
                 *(_number(result.summary.get(column, {}).get("mean")) for column in columns),
-                *(_number(cost.get(key)) for key in ("minutes", "memory_mb", "gpu_memory_mb")),
-                _number(result.val),
+                *(_number(cost.get(key)) for key in costs),
+                *(_number(value) for value in (result.val, result.last)),
             ]
         )
     atomic_write(path, text.getvalue())

@@ -55,6 +55,12 @@ def run_cell(order: Mapping[str, Any], log: str, stop: Event | None = None) -> i
             process.stdin.close()
 
 
+def leave_with_parent() -> None:
+    """The cell's side of the pipe: the parent never writes again, so its end is the parent's.  Then save and leave."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _ended(process: subprocess.Popen) -> int:
     """Ask the process to save and leave; it has GRACE seconds."""
     process.send_signal(signal.SIGTERM)
