@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,17 +60,55 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Cluster("local", cpus=1, gpus=0)
 
 
+@pytest.mark.usefixtures("with_ray")
+@pytest.mark.parametrize(
+    ("room", "message"),
+    [
+        (
+            Exception("The current node\ntimed out"),
+            "--ray local: The current node timed out; try again, or use --workers",
+        ),
+        ({"CPU": 2.0}, "--ray local: no room for a cell of 4 CPUs and 0 GPUs; add nodes"),
+    ],
+)
+def test_a_cluster_that_does_not_start_or_is_too_small_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, room, message
+) -> None:
+    def init(**options) -> None:
+        if isinstance(room, Exception):
+            raise room
+
+    ray = SimpleNamespace(init=init, cluster_resources=lambda: room, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(SettingsError) as told:
+        Cluster("local", cpus=4, gpus=0)
+    assert str(told.value) == message
+
+
+def a_cell(order, log, stop=None) -> int:
+    """`run_cell` with a process that imports nothing: it says what it was ordered, and leaves with 3."""
+    from fewmask.comparison import workers
+
+    said = (
+        "import json, sys; order = json.loads(sys.stdin.readline()); print(order['device'], order['run']); sys.exit(3)"
+    )
+    start = workers.subprocess.Popen
+    workers.subprocess.Popen = lambda words, **options: start([words[0], "-c", said], **options)
+    return workers.run_cell(order, log, stop)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_a_local_cluster_runs_cells(tmp_path: Path) -> None:
-    """The cell is refused by api.run, which shows that its order arrived and its status came back."""
-    pytest.importorskip("ray")
+def test_a_local_cluster_runs_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Ray's own process: the order arrives, the log is written here, the status comes back."""
+    ray = pytest.importorskip("ray")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's process cannot import a file of tests
+    monkeypatch.setattr(cluster, "run_cell", a_cell)
     pool = Cluster("local", cpus=1, gpus=0)
     try:
-        run = {"data": str(tmp_path / "nowhere"), "out": str(tmp_path / "run"), "method": "supervised"}
-        future = pool.submit({"run": run, "command": ["fewmask"]}, tmp_path / "cell.log")
-        assert future.result(timeout=120) == 3
+        future = pool.submit({"run": "a run", "command": ["fewmask"]}, tmp_path / "cell.log")
+        assert future.result(timeout=300) == 3
     finally:
         pool.close()
-    assert "nowhere" in (tmp_path / "cell.log").read_text()
+    assert (tmp_path / "cell.log").read_text() == "cpu a run\n"

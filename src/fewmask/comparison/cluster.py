@@ -39,12 +39,11 @@ class Cluster:
         import ray  # an extra, and a second to import
 
         self._ray = ray
-        ray.init(
-            address=address,
-            logging_level="ERROR",
-            log_to_driver=False,
-            include_dashboard=False if address == LOCAL else None,
-        )
+        dashboard = False if address == LOCAL else None
+        try:
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=dashboard)
+        except Exception as error:  # a bare one where a busy machine takes longer to start than Ray waits
+            raise SettingsError(f"--ray {address}: {one_line(error)}; try again, or use --workers") from None
         most = ray.cluster_resources()
         if most.get("CPU", 0) < cpus or most.get("GPU", 0) < gpus:
             ray.shutdown()
@@ -66,6 +65,10 @@ class Cluster:
                 self._ray.cancel(task)
             self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=GRACE)
         self._ray.shutdown()
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def check_address(address: str) -> None:

@@ -16,7 +16,7 @@ from fewmask import resolution
 from fewmask.comparison import curve
 from fewmask.comparison.analysis import analyse
 from fewmask.comparison.board import Board, board
-from fewmask.comparison.cluster import Cluster, check_address
+from fewmask.comparison.cluster import Cluster, check_address, one_line
 from fewmask.comparison.grid import Cell, Grid, make_grid
 from fewmask.comparison.page import write_page
 from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
@@ -186,7 +186,7 @@ def _report(cell: Cell, future: Future[int], shown: Board) -> None:
     try:
         status = future.result()
     except Exception as error:  # a node that is gone, as Ray says it
-        shown.ended(cell, " ".join(str(error).split())[:200] or type(error).__name__)
+        shown.ended(cell, one_line(error))
         return
     shown.ended(cell, None if cell.record() is not None else reason(status, cell.log))
 
