@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -31,10 +32,12 @@ from fewmask.cli.options import (
 from fewmask.cli.show import show
 from fewmask.errors import Interrupted, SettingsError
 
+Command = TypeVar("Command", bound=Callable[..., None])
 
-def run(
+
+def _asked(
+    *,
     data: Data,
-    out: Annotated[Path, out_option("OUT", "The run folder.")],
     settings: Settings = None,
     method: Method = None,
     labelled: Labelled = None,
@@ -49,71 +52,57 @@ def run(
     layout: Layout = None,
     device: Device = "auto",
     quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
+) -> dict[str, Any]:
+    """What `run` and `train` are both asked, as arguments of api.run and api.train."""
+    return {
+        "data": data,
+        "method": method,
+        "labelled": labelled,
+        "exemplar": exemplar,
+        "val": val,
+        "test": test,
+        "split": split,
+        "recipes": recipe or (),
+        "settings": _settings(settings, steps, seed),
+        "cache": cache,
+        "layout": layout,
+        "device": device,
+        "quiet": quiet,
+    }
+
+
+def _asking(command: Command) -> Command:
+    """`command` with the options of `_asked` in place of its `**options`: typer reads them from the signature."""
+    own, shared = (inspect.signature(function, eval_str=True).parameters for function in (command, _asked))
+    named = [option for option in own.values() if option.kind is option.KEYWORD_ONLY]
+    required = [option for option in named if option.default is option.empty]
+    optional = [option for option in named if option.default is not option.empty]
+    vars(command)["__signature__"] = inspect.Signature([*required, *shared.values(), *optional])
+    return command
+
+
+@_asking
+def run(*, out: Annotated[Path, out_option("OUT", "The run folder.")], as_json: Json = False, **options: Any) -> None:
     """From masks for a few images to masks for all. Scans, splits, plans, prepares, trains, predicts every case that
     was not labelled for training, evaluates and reports. The same command continues where it stopped."""
     from fewmask import api
     from fewmask.listing import outcome_json, outcome_text
 
-    outcome = api.run(
-        data,
-        out,
-        method=method,
-        labelled=labelled,
-        exemplar=exemplar,
-        val=val,
-        test=test,
-        split=split,
-        recipes=recipe or (),
-        settings=_settings(settings, steps, seed),
-        cache=cache,
-        layout=layout,
-        device=device,
-        quiet=quiet,
-    )
+    outcome = api.run(out=out, **_asked(**options))
     show(outcome_json(outcome), outcome_text(outcome), as_json)
 
 
+@_asking
 def train(
-    data: Data,
+    *,
     out: Annotated[Path, out_option("RUN", "The run folder.")],
-    settings: Settings = None,
-    method: Method = None,
-    labelled: Labelled = None,
-    exemplar: Exemplar = None,
-    val: Val = None,
-    test: Test = None,
-    split: SplitFile = None,
-    recipe: Recipes = None,
-    steps: Steps = None,
-    seed: Seed = None,
-    cache: CacheFolder = None,
-    layout: Layout = None,
-    device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Only continue: RUN must hold this run already.")] = False,
-    quiet: Quiet = False,
+    **options: Any,
 ) -> None:
     """Train a model. The same command continues. Also: torchrun --nproc-per-node N -m fewmask train ..."""
     from fewmask import api
 
-    run = api.train(
-        data,
-        out,
-        method=method,
-        labelled=labelled,
-        exemplar=exemplar,
-        val=val,
-        test=test,
-        split=split,
-        recipes=recipe or (),
-        settings=_settings(settings, steps, seed),
-        cache=cache,
-        layout=layout,
-        device=device,
-        resume=resume,
-        quiet=quiet,
-    )
+    run = api.train(out=out, resume=resume, **_asked(**options))
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
         typer.echo(f"model: {run.model}")
 
