@@ -13,6 +13,7 @@ from typing import Any
 from fewmask import config, job, prediction
 from fewmask.comparison import compare as comparing
 from fewmask.comparison.compare import Comparison
+from fewmask.comparison.grid import split_list
 from fewmask.data.catalogue import Catalogue
 from fewmask.evaluation import evaluate as score
 from fewmask.intake import convert, export_nnunet, scan
@@ -22,7 +23,7 @@ from fewmask.resolution import Request
 from fewmask.runs import Run
 from fewmask.trust import Level
 
-__all__ = ["convert", "evaluate", "export_nnunet", "predict", "run", "scan", "train"]
+__all__ = ["compare", "convert", "evaluate", "export_nnunet", "predict", "run", "scan", "train"]
 
 StrPath = str | Path
 
@@ -171,10 +172,10 @@ def compare(
     data: StrPath,
     out: StrPath,
     *,
-    methods: Sequence[str],
-    labelled: Sequence[str | int] = (),
-    exemplars: Sequence[str] = (),
-    seeds: Sequence[int] = (0,),
+    methods: str | Sequence[str],
+    labelled: str | int | Sequence[str | int] = (),
+    exemplars: str | Sequence[str] = (),
+    seeds: int | Sequence[int] = (0,),
     val: str | int | None = None,
     test: str | int | None = None,
     recipes: str | Sequence[str] = (),
@@ -190,9 +191,10 @@ def compare(
     """Every method with every budget and seed; tables, tests and a page in `out`.
 
     methods: names, each with settings of its own behind it if wanted (`fixmatch+cutmix=0`).  labelled: budgets, each as
-    in `run`; exemplars: cases or case:slice to learn from alone, as draws of one budget.  workers: cells at once, None:
-    one a core or GPU; ray: a cluster's address in place of them.  curve: also say what more masks would bring.  The
-    same call continues; methods, budgets and seeds may be added.
+    in `run`; exemplars: cases or case:slice to learn from alone, as draws of one budget.  All three may be a text with
+    commas, as on the command line.  workers: cells at once, None: one a core or GPU; ray: a cluster's address in place
+    of them.  curve: also say what more masks would bring.  The same call continues; methods, budgets and seeds may be
+    added.
     """
     order = _order(
         data,
@@ -210,10 +212,10 @@ def compare(
         quiet=quiet,
     )
     plan = comparing.Plan(
-        methods=tuple(methods),
-        labelled=tuple(str(amount) for amount in labelled),
-        exemplars=tuple(exemplars),
-        seeds=tuple(seeds),
+        methods=_several(methods),
+        labelled=_several(labelled),
+        exemplars=_several(exemplars),
+        seeds=(seeds,) if isinstance(seeds, int) else tuple(seeds),
         order=order,
         workers=workers,
         ray=ray,
@@ -255,6 +257,13 @@ def _order(
         device=device,
         quiet=quiet,
     )
+
+
+def _several(values: str | int | Sequence[str | int]) -> tuple[str, ...]:
+    """A text is a list as the command line has it: to Python it would be a sequence of letters."""
+    if isinstance(values, int):
+        return (str(values),)
+    return tuple(split_list(values)) if isinstance(values, str) else tuple(str(value) for value in values)
 
 
 def _text(count: str | int | None) -> str | None:

@@ -171,6 +171,15 @@ def test_few_patients_have_means_and_no_test(make_cells) -> None:
     )
 
 
+def test_more_tests_than_the_patients_bear_are_no_verdict_on_the_methods(make_cells) -> None:
+    """Eight patients: p is 0.0078 at least, and times seven over 0.05, whatever the methods do."""
+    shifts = {"supervised": 0.0, "fixmatch": 0.05, "unimatch": 0.1, "bcp": 0.15, "cps": 0.2}
+    grid = make_cells(shifts, val=shifts)
+    found = analyse(read_scores(grid, {"3": 3}))
+    assert len(found["comparisons"]) == 8 and not any(entry["established"] for entry in found["comparisons"])
+    assert found["verdicts"][0].endswith(": not established (of 8 patients no p is small enough for 7 tests)")
+
+
 def test_curves_need_three_budgets(make_cells) -> None:
     budgets = {"1": -0.3, "2": -0.2, "4": -0.13}
     scores = read_scores(make_cells({"supervised": 0.0}, budgets), {"1": 1, "2": 2, "4": 4})
@@ -178,7 +187,14 @@ def test_curves_need_three_budgets(make_cells) -> None:
     assert entry["patients"] == [1, 2, 4] and entry["to"] == 8 and 0 < entry["gain"]["mean"] < 0.13
     assert entry["gain"]["low"] <= entry["gain"]["mean"] <= entry["gain"]["high"]
     assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 2}), with_curve=True)["curves"] == []  # two numbers
+    table = next(cell for cell in scores.grid.cells if cell.budget.name == "4").run.evaluation / "metrics.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join([",".join(rows[0]), *(",".join([*row[:3], "", "", "", ""]) for row in rows[1:])]) + "\n")
+    for cell in scores.grid.cells:
+        if cell.budget.name == "4" and cell.seed:
+            (cell.folder / "cell.json").rename(cell.folder / "kept.json")
+    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"] == []  # no class seen
     for cell in scores.grid.cells:
         if cell.budget.name == "4":
-            (cell.folder / "cell.json").unlink()
+            (cell.folder / "cell.json").unlink(missing_ok=True)
     assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"] == []

@@ -224,6 +224,10 @@ def test_from_python_and_the_shell(
     words = ["--methods", "supervised,bcp+box=0.5", "--labelled", "1,10%", "--seeds", "0,2", "--workers", "3"]
     assert fewmask_words("compare", hearts, "--out", tmp_path / "out", *words)[0] == 0
     assert asked[0] == asked[1]
+    api.compare(hearts, tmp_path / "out", methods="supervised,bcp+box=0.5", labelled="1,10%", seeds=[0, 2], workers=3)
+    assert asked[0] == asked[2]
+    api.compare(hearts, tmp_path / "out", methods="supervised", labelled=3, seeds=4)
+    assert (asked[3].methods, asked[3].labelled, asked[3].seeds) == (("supervised",), ("3",), (4,))
     status, _, err = fewmask_words("compare", hearts, "--out", tmp_path / "out", "--methods", "a", "--seeds", "0,x")
     assert (
         status == 2 and err.strip() == "fewmask: --seeds 0,x: 'x' is no whole number; write for example --seeds 0,1,2"

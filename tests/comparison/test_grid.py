@@ -54,6 +54,9 @@ def test_a_method_may_have_settings_of_its_own_or_be_a_recipe() -> None:
         ((["acdc-3"], ["1"], [], [0]), "recipe acdc-3 names no method; give it as --recipe"),
         ((["fixmatch"], [], [], [0]), "--labelled: name at least one"),
         ((["fixmatch+cutmix"], ["1"], [], [0]), "'cutmix' is no setting"),
+        ((["fixmatch"], ["3"], ["a", "3"], [0]), "--labelled and --exemplars: '3' is named twice"),
+        ((["fixmatch"], ["1"], [], []), "--seeds: name at least one whole number"),
+        ((["fixmatch"], ["1"], [], [-1]), "--seeds: name at least one whole number from 0 on"),
         (([], ["1"], [], [0]), "--methods: name at least one"),
     ],
 )

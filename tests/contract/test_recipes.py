@@ -68,3 +68,17 @@ def test_opens_with_what_it_is(name: str) -> None:
     assert len(comment) >= 3
     assert any("fewmask " in line for line in comment), "the command to run it"
     assert any("one override" in line for line in comment)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_methods_differ_by_their_idea_and_by_nothing_that_all_have(dims: int) -> None:
+    """Augmentation, batches, burn-in, network, averaging, steps, schedule and validation, as they ship."""
+    configs = {name: resolution.resolve(Request(method=name), "cpu", dims).config for name in METHODS}
+    shared = ("segmenter", "weak", "strong", "labelled_batch", "unlabelled_batch", "burn_in", "ema")
+    for name, config in configs.items():
+        for key in shared:
+            if key in config.method:
+                assert config.method[key] == configs["fixmatch"].method[key], (name, key)
+        own = config.train.optimisers  # of further networks, which the others do not have
+        assert "segmenter" not in own and "other" not in own, name
+        assert config.train.model_copy(update={"optimisers": {}}) == configs["supervised"].train, name

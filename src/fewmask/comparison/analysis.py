@@ -56,16 +56,16 @@ def curves(scores: Scores) -> list[dict[str, Any]]:
     """What further masks would bring, for each method with enough budgets; exemplars are no budget of their own."""
     found = []
     for method in scores.methods:
-        groups = [group for group in scores.groups if group != EXEMPLAR and scores.of(method, group)]
-        patients = np.array([scores.labelled(group) for group in groups], dtype=float)
+        columns = [group for group in scores.groups if group != EXEMPLAR and scores.of(method, group)]
+        dice = {group: scores.dice(method, group) for group in columns}
+        means = {group: mean for group in columns if (mean := repeated_mean(dice[group])) is not None}
+        patients = np.array([scores.labelled(group) for group in means], dtype=float)
         if len(set(patients)) < curve.LEAST_BUDGETS or len(set(scores.patients)) < LEAST_PATIENTS:
             continue
-        values = [scores.dice(method, group) for group in groups]
-        draws = [_draws(scores, scores.of(method, group)) for group in groups]
-        resampled = np.stack(
-            [resampled_means(part, scores.patients, of) for part, of in zip(values, draws, strict=True)], axis=1
-        )
-        forecast = curve.forecast(patients, np.array([repeated_mean(part) for part in values]), resampled)
+        resampled = [
+            resampled_means(dice[group], scores.patients, _draws(scores, scores.of(method, group))) for group in means
+        ]
+        forecast = curve.forecast(patients, np.array(list(means.values())), np.stack(resampled, axis=1))
         found.append({"method": method, **forecast, "verdict": curve.sentence(method, forecast)})
     return found
 
@@ -156,7 +156,7 @@ class _Column:
         corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
         for entry in found:
             entry["p_holm"] = corrected[frozenset((entry["method"], entry["against"]))]
-            entry["established"], why = _established(entry)
+            entry["established"], why = _established(entry, len(set(self.all.patients)), len(tests))
             entry["verdict"] = _verdict(entry, why)
         return found
 
@@ -209,8 +209,8 @@ def _less(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _established(entry: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether a difference is more than luck; and if not, why."""
+def _established(entry: Mapping[str, Any], patients: int, tests: int) -> tuple[bool, str]:
+    """Whether a difference is more than luck; and if not, why.  tests: those that Holm's correction knows."""
     difference, repeats = entry["difference"], len(entry["repeats"])
     drawn = {told["labelled"] for told in entry["repeats"]}
     kind = "exemplar" if entry["labelled"] == EXEMPLAR else "seed"
@@ -218,6 +218,8 @@ def _established(entry: Mapping[str, Any]) -> tuple[bool, str]:
         repeats = len(drawn)
     if entry["p_holm"] is None or difference["low"] is None:
         return False, "too few patients to test"
+    if tests * 2.0 ** (1 - patients) >= LEVEL:  # the least p of as many patients, times as many tests
+        return False, f"of {patients} patients no p is small enough for {tests} test{'s' * (tests > 1)}"
     if entry["p_holm"] >= LEVEL or difference["low"] <= 0 <= difference["high"]:
         return False, ""
     if repeats < LEAST_REPEATS:

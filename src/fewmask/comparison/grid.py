@@ -107,6 +107,9 @@ def make_grid(
     budgets += [Budget(name=name, group=EXEMPLAR, exemplar=True) for name in _once("--exemplars", exemplars)]
     if not budgets:
         raise SettingsError("--labelled: name at least one number of patients, for example --labelled 1,3,7")
+    _once("--labelled and --exemplars", [budget.name for budget in budgets])  # they would share a folder
+    if not seeds or min(seeds) < 0:
+        raise SettingsError("--seeds: name at least one whole number from 0 on, for example --seeds 0,1,2")
     _once("--seeds", [str(seed) for seed in seeds])
     cells = [
         Cell(
