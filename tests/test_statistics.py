@@ -17,6 +17,7 @@ from fewmask.statistics import (
     percentile_interval,
     repeated_mean,
     resampled_means,
+    t_interval,
 )
 
 
@@ -191,6 +192,14 @@ def test_nothing_to_average_is_no_mean_and_no_interval():
     nothing = np.full((2, 3, 1), np.nan)
     assert repeated_mean(nothing) is None
     assert percentile_interval(resampled_means(nothing, "abc", draw(3, range(2)))) is None
+
+
+def test_the_interval_of_a_few_is_students():
+    values = [0.015, 0.023, 0.025]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert t_interval(values) == pytest.approx((expected.low, expected.high))
+    assert t_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert t_interval([0.5]) is None
 
 
 def test_aurc_is_the_naive_mean_and_the_best_order_has_the_least():

@@ -186,6 +186,18 @@ def percentile_interval(means: np.ndarray, level: float = 0.95) -> tuple[float, 
     return float(low), float(high)
 
 
+def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """(low, high) of the mean by Student's t; None of fewer than two values.
+
+    For the handful of repeats, beyond whose least and largest no resample of them can reach.
+    """
+    if len(values) < 2:
+        return None
+    mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
+    reach = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * error)
+    return float(mean) - reach, float(mean) + reach
+
+
 def aurc(trust: np.ndarray | Sequence, dice: np.ndarray | Sequence) -> float:
     """Area under the risk-coverage curve in [0, 1], lower is better: mean over n of the risk of the n most trusted.
 

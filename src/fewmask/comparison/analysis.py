@@ -2,7 +2,7 @@
 
 The unit is the patient; repeats (seeds, or exemplars) are a second kind of luck.  Intervals resample both; the paired
 test is over patients, of the mean over the runs that both methods have.  Holm's correction is over all tests of one
-budget.  A difference is called established only with three repeats.
+budget.  A difference is called established only with three repeats, and beyond their spread.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fewmask.statistics import (
     percentile_interval,
     repeated_mean,
     resampled_means,
+    t_interval,
 )
 
 BASE = "supervised"
@@ -211,19 +212,22 @@ def _less(one: float | None, other: float | None) -> float | None:
 
 def _established(entry: Mapping[str, Any], patients: int, tests: int) -> tuple[bool, str]:
     """Whether a difference is more than luck; and if not, why.  tests: those that Holm's correction knows."""
-    difference, repeats = entry["difference"], len(entry["repeats"])
-    drawn = {told["labelled"] for told in entry["repeats"]}
-    kind = "exemplar" if entry["labelled"] == EXEMPLAR else "seed"
-    if kind == "exemplar":
-        repeats = len(drawn)
+    difference, kind = entry["difference"], "exemplar" if entry["labelled"] == EXEMPLAR else "seed"
     if entry["p_holm"] is None or difference["low"] is None:
         return False, "too few patients to test"
     if tests * 2.0 ** (1 - patients) >= LEVEL:  # the least p of as many patients, times as many tests
         return False, f"of {patients} patients no p is small enough for {tests} test{'s' * (tests > 1)}"
     if entry["p_holm"] >= LEVEL or difference["low"] <= 0 <= difference["high"]:
         return False, ""
-    if repeats < LEAST_REPEATS:
-        return False, f"{repeats} {kind}{'s' * (repeats > 1)}, a claim takes {LEAST_REPEATS}"
+    repeats: dict[str | int, list[float]] = {}
+    for told in entry["repeats"]:
+        if told["difference"] is not None:
+            repeats.setdefault(told["labelled" if kind == "exemplar" else "seed"], []).append(told["difference"])
+    if len(repeats) < LEAST_REPEATS:
+        return False, f"{len(repeats)} {kind}{'s' * (len(repeats) > 1)}, a claim takes {LEAST_REPEATS}"
+    low, high = t_interval([float(np.mean(differences)) for differences in repeats.values()]) or (0.0, 0.0)
+    if low <= 0 <= high:
+        return False, f"it changes too much from {kind} to {kind}"
     return True, ""
 
 

@@ -30,7 +30,8 @@ HOW = (
     "bootstrap over patients and repeats, each drawn with replacement, the same resamples for all methods. p: "
     "Wilcoxon's signed-rank test over patients, of the mean difference over the runs that both methods have, after "
     "Holm's correction over all pairs with the same number of labelled patients. Established: p under 0.05, an "
-    "interval clear of zero, and three repeats. The best other method is chosen on val where there is one."
+    "interval clear of zero, and three repeats whose own interval (Student's t) is clear of zero, too. The best other "
+    "method is chosen on val where there is one."
 )
 
 
