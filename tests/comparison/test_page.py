@@ -49,6 +49,15 @@ def test_a_page_of_a_single_method_and_budget(make_cells, tmp_path: Path) -> Non
     assert "different budgets of steps" not in text and "last checkpoint" in text
 
 
+def test_three_exemplars_with_one_seed_are_no_few_repeats(make_cells, tmp_path: Path) -> None:
+    for exemplars, few in ((("x", "y"), True), (("u", "v", "w"), False)):
+        grid = make_cells({"supervised": 0.0, "bcp": 0.05}, {}, seeds=(0,), exemplars=exemplars)
+        found = analyse(read_scores(grid, dict.fromkeys(exemplars, 1)))
+        write_page({**MORE, "seeds": [0], **found}, tmp_path / "comparison.html")
+        text = (tmp_path / "comparison.html").read_text()
+        assert "Fewer than three seeds" not in text and ("Fewer than three exemplars" in text) == few
+
+
 def test_unequal_budgets_of_steps_are_a_caution(make_cells, tmp_path: Path) -> None:
     scores = read_scores(make_cells({"supervised": 0.0, "unimatch": 0.05}), {"3": 3})
     write_page({**MORE, "steps": [3000, 31800], **analyse(scores)}, tmp_path / "comparison.html")

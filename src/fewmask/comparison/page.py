@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewmask.comparison.analysis import LEAST_REPEATS
 from fewmask.comparison.charts import budget_chart
+from fewmask.comparison.grid import EXEMPLAR
 from fewmask.figures import box_plot, run_colour
 from fewmask.report.page import (
     Content,
@@ -61,8 +63,10 @@ def _cautions(found: Mapping[str, Any]) -> list[str]:
     said = [f"{title}: {why}" for title, why in found["failed"].items()]
     if found["unfinished"]:
         said.append(f"{counted(len(found['unfinished']), 'cell')} not finished: the same command continues.")
-    if len(found["seeds"]) < 3:
-        said.append("Fewer than three seeds: differences are partly luck, and none is called established.")
+    for kind, key in (("seeds", "seed"), ("exemplars", "labelled")):
+        rows = [row for row in found["scores"] if (row["labelled"] == EXEMPLAR) == (kind == "exemplars")]
+        if 0 < max((len({run[key] for run in row["repeats"]}) for row in rows), default=0) < LEAST_REPEATS:
+            said.append(f"Fewer than three {kind}: differences are partly luck, and none is called established.")
     if len(found["steps"]) > 1:
         steps = " and ".join(f"{steps:,}" for steps in found["steps"])
         said.append(f"The runs had different budgets of steps ({steps}), so more than the methods differs; --steps N.")
