@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fewmask import api, job
 from fewmask.comparison import cell, workers
@@ -193,6 +194,9 @@ def test_another_comparison_and_a_second_process_are_refused(plan: Plan, tmp_pat
     out = tmp_path / "out"
     monkeypatch.setattr(comparing, "_run", lambda plan, grid, out, save: {})
     compare(plan, out)
+    with monkeypatch.context() as patched, pytest.raises(SettingsError, match="device was 'cpu' and is now 'cuda'"):
+        patched.setattr(comparing, "choose_device", lambda device: torch.device("cuda"))
+        compare(plan, out)
     with pytest.raises(SettingsError, match="holds another comparison: val was '1' and is now '2'"):
         compare(replace(plan, order=replace(plan.order, val="2")), out)
     with Run(out.resolve()).locked(), pytest.raises(SettingsError, match=f"process {os.getpid()} is writing to this"):

@@ -92,7 +92,10 @@ def compare(plan: Plan, out: Path) -> Comparison:
     _check_settings(plan, grid)
     folder = open_run(out, asked.data)
     with folder.locked():
-        _check_request(asked, out)
+        # times of a CPU and a GPU do not belong in one table; the nodes of a cluster decide for themselves
+        device = choose_device(asked.device).type if plan.ray is None else asked.device
+        lasting = asked.lasting() | {"device": device}
+        _check_request(lasting, out)
         catalogue = shared_catalogue(asked, out)
         splits = shared_splits(asked, grid, catalogue, out)
         patients = {
@@ -103,7 +106,7 @@ def compare(plan: Plan, out: Path) -> Comparison:
             _check_curve(patients[budget.name] for budget in grid.budgets if not budget.exemplar)
         request = grid.entries[0].request(asked.request.recipes, asked.request.settings)
         write_shared(replace(asked, request=request), out, catalogue, splits)
-        atomic_write(out / REQUEST, json.dumps(asked.lasting(), indent=2) + "\n")
+        atomic_write(out / REQUEST, json.dumps(lasting, indent=2) + "\n")
 
         def save(failed: Mapping[Cell, str]) -> Comparison:
             return _write(grid, out, catalogue.name, patients, failed, with_curve=plan.curve)
@@ -138,12 +141,12 @@ def _check_settings(plan: Plan, grid: Grid) -> None:
             raise SettingsError(text) from None
 
 
-def _check_request(order: Order, out: Path) -> None:
-    """Raise SettingsError where the folder holds a comparison of other data, roles or settings."""
+def _check_request(lasting: Mapping[str, Any], out: Path) -> None:
+    """Raise SettingsError where the folder holds a comparison of other data, roles, settings or another device."""
     path = out / REQUEST
     if not path.is_file():
         return
-    difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), order.lasting())
+    difference = resolution.first_difference(json.loads(path.read_text(encoding="utf-8")), lasting)
     if difference:
         raise SettingsError(f"{out} holds another comparison: {difference}; repeat its command or choose another --out")
 
