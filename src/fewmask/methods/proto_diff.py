@@ -225,8 +225,7 @@ class ProtoDiff(SemiSupervised):
         self, steps: int, source: Source, network: LabelLatentNetwork | None = None
     ) -> LabelLatentPredictor:
         """network: None: the teacher's."""
-        network = network or self.teacher.network
-        samples = self.config.sampler.samples
+        network, samples = network or self.teacher.network, self.config.sampler.samples
         return LabelLatentPredictor(network, self.prototypes, steps=steps, samples=samples, source=source)
 
 
