@@ -23,7 +23,7 @@ from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.conform import prepare_label, prepared_geometry
 from fewmask.data.prepare import prepare
 from fewmask.data.splits import read_split
-from fewmask.diffusion.calibration import Guides
+from fewmask.diffusion.calibration import Guides, gated
 from fewmask.diffusion.fusion import blend
 from fewmask.nets.guide import features_of
 from fewmask.order import preparation_for
@@ -105,10 +105,10 @@ class Probe:
         self.guides = predictor.calibrator.guides(self.p, self.features, predictor.autoencoder)
 
     def label(self, calls: int | None = None, **changed: Tensor) -> Tensor:
+        """The fused label; changed: of what guides the calibration, which starts from the label's own latent."""
         guides: Guides = self.guides._replace(**changed)
-        latent = self.predictor.calibrator.sample(guides, calls)
-        latent = self.guides.z + guides.gate * (latent - self.guides.z)
-        return self._fused(latent)
+        found = self.predictor.calibrator.find(guides, calls)
+        return self._fused(gated(found, guides._replace(z=self.guides.z)))
 
     def _fused(self, latent: Tensor) -> Tensor:
         q = self.predictor.autoencoder.logits(latent, self.size).softmax(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from fewmask.diffusion.fusion import Trust, agreement, blend, fuse, overlap
+from fewmask.diffusion.fusion import Fused, Trust, agreement, blend, fuse, overlap
 
 
 def probabilities(label: list[int], sure: float = 0.97, classes: int = 3) -> torch.Tensor:
@@ -17,6 +17,11 @@ ALL = torch.ones(1, 1, 1, 4)
 SURE = torch.ones(1)
 
 
+def fused(p: torch.Tensor, q: torch.Tensor, agreement: torch.Tensor = SURE, gate: torch.Tensor = ALL, **given) -> Fused:
+    """With the calibration alone, unless `share` says otherwise."""
+    return fuse(p, q, gate, agreement, **{"share": 1.0, "omega": 0.5, "trust": Trust(), **given})
+
+
 def test_blending_is_a_geometric_mean():
     p, q = probabilities([0, 1, 2, 1], 0.6), probabilities([1, 1, 0, 2], 0.8)
     for share in (0.0, 0.3, 1.0):
@@ -27,18 +32,28 @@ def test_blending_is_a_geometric_mean():
 
 def test_weights_are_one_where_both_agree_and_less_where_they_do_not():
     p, new = probabilities([0, 1, 2, 1]), probabilities([0, 1, 1, 1], 0.9)
-    found = fuse(p, new, ALL, SURE, 0.5, Trust())
+    found = fused(p, new)
     assert found.p.argmax(1).flatten().tolist() == [0, 1, 1, 1]
     assert found.weight.flatten().tolist() == pytest.approx([1, 1, 0.45, 1])
-    less = fuse(p, new, ALL, SURE * 0.85, 0.5, Trust())
+    less = fused(p, new, SURE * 0.85)
     assert less.weight.flatten().tolist() == pytest.approx([0.85, 0.85, 0.3825, 0.85])
-    left_out = fuse(p, new, ALL, SURE, 0.0, Trust())
+    left_out = fused(p, new, omega=0.0)
     assert left_out.weight.flatten().tolist() == [1, 1, 0, 1]
+
+
+def test_what_calibration_doubts_counts_less_even_where_the_label_prevails():
+    """2.9: w = 1 where argmax q = argmax p, whatever their product says; omega 0 leaves every disagreement out."""
+    p, q = probabilities([0, 1, 1, 0], 0.98), probabilities([0, 1, 2, 0], 0.6)
+    found = fused(p, q, share=0.5)
+    assert found.p.argmax(1).flatten().tolist() == [0, 1, 1, 0]
+    won = float(found.p[0, 1, 0, 2])
+    assert found.weight.flatten().tolist() == pytest.approx([1, 1, 0.5 * won, 1])
+    assert fused(p, q, share=0.5, omega=0.0).weight.flatten().tolist() == [1, 1, 0, 1]
 
 
 def test_without_agreement_the_label_stays_and_counts_where_it_is_sure():
     p, new = torch.cat([probabilities([0, 1]), probabilities([2, 1], 0.6)], 3), probabilities([0, 2, 1, 1])
-    found = fuse(p, new, ALL, SURE * 0.79, 0.5, Trust())
+    found = fused(p, new, SURE * 0.79)
     assert torch.equal(found.p, p)
     assert found.weight.flatten().tolist() == pytest.approx([0.3, 0.3, 0, 0])
 
@@ -46,12 +61,12 @@ def test_without_agreement_the_label_stays_and_counts_where_it_is_sure():
 def test_a_new_class_needs_agreement_and_another_that_was_there():
     sure = Trust(born=0.05)
     p, new = probabilities([0, 1, 1, 0], 0.99), probabilities([0, 1, 1, 2])
-    born = fuse(p, new, ALL, SURE * 0.95, 0.5, sure).p.argmax(1).flatten().tolist()
-    unborn = fuse(p, new, ALL, SURE * 0.85, 0.5, sure).p.argmax(1).flatten().tolist()
+    born = fused(p, new, SURE * 0.95, trust=sure).p.argmax(1).flatten().tolist()
+    unborn = fused(p, new, SURE * 0.85, trust=sure).p.argmax(1).flatten().tolist()
     assert (born, unborn) == ([0, 1, 1, 2], [0, 1, 1, 0])
     empty = probabilities([0, 0, 0, 0], 0.99)
-    assert not fuse(empty, new, ALL, SURE, 0.5, sure).p.argmax(1).any(), "empty stays empty"
-    shut = fuse(p, new, ALL * 0, SURE, 0.5, sure)
+    assert not fused(empty, new, trust=sure).p.argmax(1).any(), "empty stays empty"
+    shut = fused(p, new, gate=ALL * 0, trust=sure)
     assert shut.p.argmax(1).flatten().tolist() == [0, 1, 1, 0], "nothing is in the gate, so nothing is new"
 
 

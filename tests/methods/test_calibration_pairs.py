@@ -55,6 +55,17 @@ def test_pairs_drawn_again_stay_together(made):
     assert float(known.float().mean()) > 0.97 and len(pairs.p) == 10
 
 
+@pytest.mark.parametrize("network", ["unet", "vnet"])
+def test_earlier_states_err_with_dropout_of_every_kind(made, network):
+    """Of the same corrupted images two passes differ by dropout alone; the V-Net drops whole channels."""
+    torch.manual_seed(0)
+    segmenter = build_segmenter(Network(name=network, width=4), TASK).eval()
+    source = PairSource(segmenter, 1, 2)
+    one, other = (source._erring(made, made.image, segmenter, torch.Generator().manual_seed(1))[0] for _ in range(2))
+    assert not torch.equal(one, other)
+    assert not any(module.training for module in segmenter.modules())
+
+
 def test_all_kinds_alone(made):
     for settings in ({"network_errors": 1.0, "unchanged": 0.0}, {"network_errors": 0.0, "unchanged": 0.0}):
         pairs, _ = make(made, **settings)

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from fewmask.methods.snapshots import Snapshots, doubting
+from fewmask.methods.snapshots import Snapshots
 from fewmask.nets.dropout import Dropout
 
 
@@ -25,14 +25,3 @@ def test_what_is_kept_stays_and_only_what_was_taken_is_drawn():
     twin = Snapshots(network(), 3)
     twin.load_state_dict(kept.state_dict())
     assert twin.taken.tolist() == [False, True, False] and torch.equal(twin.copies[1][0].weight, before)
-
-
-def test_doubting_drops_and_leaves_statistics_alone():
-    net = network().eval()
-    x = torch.randn(64, 3)
-    plain, state = net(x), {name: one.clone() for name, one in net.state_dict().items()}
-    doubting(net, True)
-    assert int((net(x) == 0).sum()) > 40
-    assert all(torch.equal(one, state[name]) for name, one in net.state_dict().items())
-    doubting(net, False)
-    assert torch.equal(net(x), plain)

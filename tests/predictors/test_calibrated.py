@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fewmask.config import Network
-from fewmask.diffusion.calibration import LatentCalibrator
+from fewmask.diffusion.calibration import Guides, LatentCalibrator
 from fewmask.diffusion.fusion import Trust
 from fewmask.nets import build_segmenter
 from fewmask.nets.guide import feature_channels
@@ -85,6 +85,23 @@ def test_no_share_is_the_segmenter():
     with torch.no_grad():
         raw = predictor.segmenter(image).softmax(1)
         found = predictor.calibrated(image)
+        _, q, _ = predictor._found(image, None)
     torch.testing.assert_close(found.fused.p, raw)
-    # nothing is changed, so each voxel counts as far as its row's views agree
-    torch.testing.assert_close(found.fused.weight, found.fused.agreement.view(2, 1, 1).expand(2, 17, 23))
+    # nothing is changed; each voxel counts as far as its row's views agree, and less where calibration contradicts
+    doubted = q.argmax(1) != raw.argmax(1)
+    assert 0 < float(doubted.float().mean()) < 1
+    expected = torch.where(doubted, 0.5 * raw.amax(1), 1.0) * found.fused.agreement.view(2, 1, 1)
+    torch.testing.assert_close(found.fused.weight, expected)
+
+
+def test_the_gate_is_applied_once_in_every_control():
+    """Half open, each control ends half way between the label's latent and what was found."""
+    for control in ("none", "one_call", "no_features", "no_label"):
+        predictor = build(2, control)
+        z = torch.randn(2, 2, 5, 6)
+        guides = Guides(z, torch.randn(2, 4, 5, 6), z[:, :1], torch.full((2, 1, 5, 6), 0.5))
+        with torch.no_grad():
+            half = predictor._latent(guides, None)
+            full = predictor._latent(guides._replace(gate=torch.ones_like(guides.gate)), None)
+        assert not torch.allclose(full, z, atol=1e-2)
+        torch.testing.assert_close(half, (z + full) / 2)

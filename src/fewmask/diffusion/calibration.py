@@ -154,19 +154,21 @@ class LatentCalibrator(nn.Module):
     # inference
 
     def sample(self, guides: Guides, calls: int | None = None, noise: Tensor | None = None) -> Tensor:
-        """The calibrated latent (B, Z, *Z'), in float32 and changed within the gate alone.
+        """The calibrated latent (B, Z, *Z'): what `find` finds, within the gate alone."""
+        return gated(self.find(guides, calls, noise), guides)
+
+    def find(self, guides: Guides, calls: int | None = None, noise: Tensor | None = None) -> Tensor:
+        """The latent (B, Z, *Z') that the path ends in, in float32, whatever the gate says.
 
         calls: of the denoiser, None: as trained for; noise (B, Z, *Z'): begin with noise alone at the last time, as
         DiffRect does, in place of the label's latent under the fixed noise (ddim alone).
         """
         calls, z1 = calls or self.samples, guides.z.float()
         if self.variant == "one_step":
-            found = self.predict(z1, torch.zeros(len(z1), device=z1.device), guides)
-        elif self.variant == "bridge":
-            found = euler(lambda z, tau: self.predict(z, TIMES * tau, guides), z1, calls)
-        else:
-            found = self._ddim(guides, z1, calls, noise)
-        return z1 + guides.gate * (found - z1)
+            return self.predict(z1, torch.zeros(len(z1), device=z1.device), guides)
+        if self.variant == "bridge":
+            return euler(lambda z, tau: self.predict(z, TIMES * tau, guides), z1, calls)
+        return self._ddim(guides, z1, calls, noise)
 
     def _ddim(self, guides: Guides, z1: Tensor, calls: int, noise: Tensor | None) -> Tensor:
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -178,6 +180,11 @@ class LatentCalibrator(nn.Module):
         first = torch.full((len(z1),), times[0], dtype=torch.int64, device=z1.device)
         x = self.diffusion.add_noise(z1, first, self.noise.expand_as(z1))
         return ddim(denoise, self.diffusion, x, times)
+
+
+def gated(found: Tensor, guides: Guides) -> Tensor:
+    """The label's latent, changed into `found` (B, Z, *Z') as far as the gate is open."""
+    return guides.z + guides.gate * (found - guides.z)
 
 
 def falling(first: int, calls: int) -> tuple[int, ...]:

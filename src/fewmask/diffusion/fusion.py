@@ -45,11 +45,13 @@ def blend(p: Tensor, q: Tensor, share: float) -> Tensor:
     return ((1 - share) * p.clamp_min(1e-12).log() + share * q.clamp_min(1e-12).log()).softmax(1)
 
 
-def fuse(p: Tensor, blended: Tensor, gate: Tensor, agreement: Tensor, omega: float, trust: Trust) -> Fused:
-    """What is learnt of probabilities p and `blended`, both (B, K, *S); gate (B, 1, *Z'); agreement (B,).
+def fuse(p: Tensor, q: Tensor, gate: Tensor, agreement: Tensor, *, share: float, omega: float, trust: Trust) -> Fused:
+    """What is learnt of probabilities p and their calibration q, both (B, K, *S); gate (B, 1, *Z'); agreement (B,).
 
-    Where the two winners differ the weight is omega times the probability of the new one.
+    share: of q in their product.  Where the winners of p and q differ, whichever wins the product, the weight is omega
+    times its probability.
     """
+    blended = blend(p, q, share)
     raw, new = p.argmax(1), blended.argmax(1)
     within = interpolate(gate, size=p.shape[2:], mode="nearest").to(p.dtype)
     share = (within * p).flatten(2).sum(2) / within.flatten(2).sum(2).clamp_min(1e-6)
@@ -58,7 +60,7 @@ def fuse(p: Tensor, blended: Tensor, gate: Tensor, agreement: Tensor, omega: flo
     may = there | ((agreement >= trust.birth) & there[:, 1:].any(1)).unsqueeze(1)
     kept = may.gather(1, new.flatten(1)).view_as(new) | (new == raw)
     blended = torch.where(kept.unsqueeze(1), blended, p)
-    agrees = blended.argmax(1) == raw
+    agrees = q.argmax(1) == raw
     weight = torch.where(agrees, 1.0, omega * blended.amax(1)) * per_row(agreement, raw)
     doubted = per_row(agreement < trust.agreement, raw)
     sure = trust.doubted * (p.amax(1) >= trust.confidence)

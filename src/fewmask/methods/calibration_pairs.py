@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fewmask.methods.caudo_diff_settings import Calibrator
 from fewmask.methods.damage import corrupted, damaged, softened
 from fewmask.methods.matching import PairMatching
-from fewmask.methods.snapshots import Snapshots, doubting
+from fewmask.methods.snapshots import Snapshots
 from fewmask.methods.synthesis import Sample
+from fewmask.nets.dropout import dropping
 from fewmask.nets.guide import features_of
 
 FEATURES_DROPPED = 0.3
@@ -79,9 +80,9 @@ class PairSource(nn.Module):
         """What an earlier state of the segmenter says of corrupted images, with dropout, and its features."""
         network = self.snapshots.draw(labeller, generator).eval()
         rows = torch.arange(len(made.label), device=background.device) % len(background)
-        doubting(network, True)
-        logits, features = features_of(network, corrupted(made.image, background[rows], generator), self.halvings)
-        doubting(network, False)
+        image = corrupted(made.image, background[rows], generator)
+        with dropping(network):
+            logits, features = features_of(network, image, self.halvings)
         return logits.float().softmax(1), features
 
     def _damaged(

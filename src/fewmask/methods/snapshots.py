@@ -28,10 +28,3 @@ class Snapshots(nn.Module):
         places = self.taken.nonzero()[:, 0].tolist()
         place = int(torch.randint(len(places) + 1, (), device=generator.device, generator=generator))
         return now if place == len(places) else self.copies[places[place]]
-
-
-def doubting(network: nn.Module, active: bool) -> None:
-    """Turn the dropout of a network in evaluation mode on or off, and nothing else: its statistics stay."""
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.training = active

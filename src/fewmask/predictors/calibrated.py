@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fewmask.config import validated
-from fewmask.diffusion.calibration import Guides, LatentCalibrator
+from fewmask.diffusion.calibration import Guides, LatentCalibrator, gated
 from fewmask.diffusion.fusion import Fused, Trust, agreement, blend, fuse
 from fewmask.nets import build_from_spec
 from fewmask.nets.guide import features_of
@@ -84,17 +84,21 @@ class CalibratedPredictor(Predictor):
 
     def calibrated(self, image: Tensor, seed: Tensor | None = None) -> Calibrated:
         """What is learnt of images (B, C, *S); seed (B,): of fresh noise, where a control wants it."""
-        p, blended, gate = self._blended(image, seed)
-        agreed = agreement(lambda view: self._blended(view, seed)[1].argmax(1), image, blended.argmax(1), p.shape[1])
-        return Calibrated(p, fuse(p, blended, gate, agreed, self.omega, self.trust))
+        p, q, gate = self._found(image, seed)
+        agreed = agreement(lambda view: self._label(*self._found(view, seed)[:2]), image, self._label(p, q), p.shape[1])
+        return Calibrated(p, fuse(p, q, gate, agreed, share=self.share, omega=self.omega, trust=self.trust))
 
-    def _blended(self, image: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _label(self, p: Tensor, q: Tensor) -> Tensor:
+        return blend(p, q, self.share).argmax(1)
+
+    def _found(self, image: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities, their calibration, the gate."""
         logits, features = features_of(self.segmenter, image, self.calibrator.halvings)
         p = logits.float().softmax(1)
         guides = self.calibrator.guides(p, features, self.autoencoder)
         latent = self._latent(guides, seed)
         q = self.autoencoder.logits(latent, p.shape[2:]).float().softmax(1)
-        return p, blend(p, q, self.share), guides.gate
+        return p, q, guides.gate
 
     def _latent(self, guides: Guides, seed: Tensor | None) -> Tensor:
         if self.control == "autoencoder":
@@ -102,8 +106,7 @@ class CalibratedPredictor(Predictor):
         if self.control == "no_features":
             guides = guides._replace(g=torch.zeros_like(guides.g))
         if self.control == "no_label":
-            hidden = self.calibrator.sample(guides._replace(z=torch.zeros_like(guides.z)))
-            return guides.z + guides.gate * (hidden - guides.z)
+            return gated(self.calibrator.find(guides._replace(z=torch.zeros_like(guides.z))), guides)
         if self.control == "random_start" and seed is not None:
             return self.calibrator.sample(guides, noise=noise_of(seed, guides.z.shape[1:], guides.z.device))
         return self.calibrator.sample(guides, calls=1 if self.control == "one_call" else None)
