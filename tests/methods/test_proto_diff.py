@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from fewmask.config import validated
 from fewmask.errors import SettingsError
 from fewmask.methods.proto_diff import ProtoDiff, _rows
+from fewmask.nets.label_latent import Said, nearest
 from fewmask.predictors import build_predictor
 from fewmask.types import Batch, Clock, Stream, Task
 
@@ -15,7 +17,8 @@ SMALL = {"segmenter": {"width": 2, "normalisation": "group", "dropout": 0.0}, "l
 
 def build(task: Task = TASK, seed: int = 0, **settings) -> ProtoDiff:
     torch.manual_seed(seed)
-    merged = {key: {**SMALL.get(key, {}), **settings.get(key, {})} for key in SMALL}
+    small = {key: SMALL[key] for key in SMALL if key != "latent" or settings.get("label_latent") != "encoder"}
+    merged = {key: {**small[key], **settings.get(key, {})} for key in small}
     return ProtoDiff(ProtoDiff.Config(**{**settings, **merged}), task).train()
 
 
@@ -128,6 +131,35 @@ def test_labelled_voxels_alone_move_prototypes():
     found = update(ignored, Batch(labelled=blank, unlabelled=full.unlabelled))
     assert torch.equal(ignored.prototypes.vectors, before) and not ignored.prototypes.seen.any()
     assert float(found.terms["supervised"].detach()) == 0
+
+
+def test_no_voxel_that_was_classified_wrongly_moves_a_prototype():
+    """Specification 9.6: with every labelled voxel mispredicted nothing is seen."""
+    full = batch()
+    for shift, seen in ((1, [False] * 3), (0, [True] * 3)):
+        method = build(**OPEN)
+        size = method.network.latent_shape(TASK.patch_size)[1:]
+        wrong = (nearest(full.labelled.label, size) + shift) % 3
+        said = Said(10.0 * one_hot(wrong, 3).movedim(-1, 1), torch.randn(2, 16, *size), torch.zeros(2, 16, *size))
+        method._follow(said, full.labelled.label, full.labelled.valid, 2)
+        assert method.prototypes.known.tolist() == seen
+
+
+@pytest.mark.parametrize("aligned", [0.0, 1.0])
+def test_the_clean_latent_is_that_of_the_truth_on_labelled_rows(aligned, monkeypatch):
+    """Reading B: neither the network's own answer, where that enters, nor a rejected pseudo-label is a target."""
+    method = known(build(label_latent="encoder", diffusion={"self_aligned": aligned}, gate={"threshold": 0.999999}))
+    full, said, encoded = batch(), [], []
+    denoise, latent = method.network.denoise, method.network.latent
+    monkeypatch.setattr(method.network, "denoise", lambda *given: said.append(denoise(*given)) or said[-1])
+    monkeypatch.setattr(
+        method.network, "latent", lambda label, *given: encoded.append((label, latent(label, *given))) or encoded[-1][1]
+    )
+    found = update(method, full)
+    assert len(encoded) == 1 + int(aligned)
+    label, target = encoded[-1]
+    assert torch.equal(label[:2], full.labelled.label)
+    torch.testing.assert_close(found.terms["latent"], (said[-1].clean[:2] - target[:2]).square().mean())
 
 
 def test_confident_unlabelled_voxels_may_move_them_a_little():
@@ -262,7 +294,10 @@ def test_a_resnet_takes_no_stride_that_it_has_not():
         ({"gate": {"threshold": 1.0}}, "method.gate.threshold=1.0: below 1"),
         ({"predict_from": "aux", "auxiliary": 0}, "predict_from=aux needs the auxiliary head"),
         ({"proto": {"space": "embedding", "per_class": 2}}, "proto.space=embedding takes the rows"),
-        ({"encoder": "resnet50", "label_latent": "encoder"}, "label_latent=encoder has an encoder of its own"),
+        ({"encoder": "resnet50", "label_latent": "encoder"}, "encoder=resnet50 has no place in label_latent=encoder"),
+        ({"encoder_weights": "a.safetensors", "label_latent": "encoder"}, "encoder_weights=a.* has no place"),
+        ({"latent": {"scale": 0.1}, "label_latent": "encoder"}, "latent.scale=0.1 has no place in label_latent"),
+        ({"diffusion": {"target": "latent"}, "label_latent": "encoder"}, "diffusion.target=latent has no place"),
         ({"encoder": "resnet51"}, "method.encoder='resnet51': choose "),
     ],
 )

@@ -93,7 +93,9 @@ class ProtoDiff(SemiSupervised):
             terms["auxiliary"] = cross_entropy(helped[:n], label[:n], sure[:n])
             weights["auxiliary"] = config.auxiliary
         if config.label_latent == "encoder" and config.diffuse:
-            terms["latent"] = (said.clean - z0.detach()).square().mean()
+            # of labelled rows, whatever label entered: the latents of pseudo-labels are those of `unknown` in part
+            target = network.latent(label, sure, features) if self._self_aligned(clock) else z0
+            terms["latent"] = (said.clean[:n] - target[:n].detach()).square().mean()
         anchored = bool(self.prototypes.known.sum() > 1)  # a single class has nothing to stand apart from
         if anchored and config.proto.weight:
             terms["contrast"] = self._contrast(said.q[:n], label[:n], sure[:n], clock)

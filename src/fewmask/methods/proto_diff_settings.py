@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,6 +14,14 @@ from fewmask.methods.ramps import Ramp
 from fewmask.nets.encoders import EncoderName
 from fewmask.nets.label_latent import Estimate, Space
 from fewmask.predictors.label_latent import Source
+
+TABLE_ALONE = (
+    "encoder",
+    "encoder_weights",
+    *(f"latent.{name}" for name in ("dim", "stride", "scale", "layers")),
+    *(f"diffusion.{name}" for name in ("target", "x0")),
+)
+"""Settings that label_latent=encoder has no place for: it has an encoder, a width and a loss of its own."""
 
 
 def _power_of_two(number: int) -> int:
@@ -93,8 +102,8 @@ class ProtoDiffConfig(SemiSupervisedConfig):
         """The nearest prototype must be of the classifier's class.  Nothing passes before two classes have one."""
 
     label_latent: Literal["table", "encoder"] = "table"
-    """What is diffused (1): a table's rows, or the bottleneck of a label encoder (as DiffRect), for which `latent`,
-    `encoder` and `diffusion.x0` say nothing."""
+    """What is diffused (1): a table's rows, or the bottleneck of a label encoder (as DiffRect), which has no place for
+    `latent`, `encoder`, `encoder_weights`, `diffusion.target` and `diffusion.x0`."""
     encoder: EncoderName = "segmenter"
     """Of the image (7): that of `segmenter`, or a ResNet, for which `segmenter` says nothing."""
     encoder_weights: str | None = None
@@ -133,6 +142,9 @@ class ProtoDiffConfig(SemiSupervisedConfig):
             )
         if self.predict_from == "aux" and not self.auxiliary:
             raise ValueError("predict_from=aux needs the auxiliary head; give method.auxiliary a weight over 0")
-        if self.encoder != "segmenter" and self.label_latent == "encoder":
-            raise ValueError("label_latent=encoder has an encoder of its own; leave method.encoder out")
+        if self.label_latent == "encoder":
+            for name in TABLE_ALONE:
+                given, default = (reduce(getattr, name.split("."), config) for config in (self, type(self)()))
+                if given != default:
+                    raise ValueError(f"{name}={given} has no place in label_latent=encoder; leave it out")
         return self
