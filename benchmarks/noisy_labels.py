@@ -4,7 +4,8 @@
     python benchmarks/noisy_labels.py --data ../shared/data/vocalfolds --out runs/noisy --table     (table and figure)
 
 A spoilt mask has its classes exchanged (flip), is moved by a tenth of its side (shift), has its structures grown by a
-thirtieth of it (dilate) or one of them taken away (drop); `mixed` does these in turn.  `labels`: that share of the
+thirtieth of it (dilate), one of them taken away (drop), or a class drawn at random in a quarter of the blocks that are
+a 64th of the side, background included (blocks); `mixed` does the first four in turn.  `labels`: that share of the
 labelled masks, once.  `pseudo`: that share of the images in every step, after the teacher has labelled them; its
 confidence and its place among the prototypes stay as they were, which flatters methods that ask for agreement.  Masks
 of val and test are never touched.  A finished cell is kept; the figure is OUT/noisy.svg.
@@ -42,12 +43,22 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fixmatch": ("fixmatch", ()),
     "proto_diff": ("proto_diff", ()),
     "proto_diff, no prototypes": ("proto_diff", ("method.proto.weight=0", "method.gate.agreement=false")),
+    "proto_diff, contrast": (
+        "proto_diff",
+        ("method.proto.compactness=0", "method.proto.consistency=0", "method.gate.agreement=false"),
+    ),
+    "proto_diff, and compactness": ("proto_diff", ("method.proto.consistency=0", "method.gate.agreement=false")),
+    "proto_diff, and consistency": ("proto_diff", ("method.gate.agreement=false",)),
 }
-"""Name -> method and settings."""
+"""Name -> method and settings; from no prototypes on each adds a part, and `proto_diff` the agreement."""
+USUAL = tuple(METHODS)[:4]
 CPU = ("train.threads=1", "train.workers=0")
-KINDS = ("flip", "shift", "dilate", "drop")
-MOVED, GROWN = 10, 30
-"""A shift is the side over MOVED; structures grow by the side over GROWN."""
+KINDS = ("flip", "shift", "dilate", "drop", "blocks")
+MIXED = KINDS[:4]
+MOVED, GROWN, BLOCKS = 10, 30, 64
+"""A shift is the side over MOVED; structures grow by the side over GROWN; a block's side is the image's over BLOCKS."""
+REPLACED = 0.25
+"""Share of the blocks that are spoilt."""
 
 
 def spoilt(mask: np.ndarray, kind: str, classes: Sequence[int], rng: np.random.Generator) -> np.ndarray:
@@ -77,6 +88,12 @@ def spoilt(mask: np.ndarray, kind: str, classes: Sequence[int], rng: np.random.G
             found[grown & (found == 0)] = value
     elif kind == "drop":
         found[mask == int(rng.choice(present))] = 0
+    elif kind == "blocks":
+        block = max(1, round(side / BLOCKS))
+        grid = (*mask.shape[:-2], *(-(-length // block) for length in mask.shape[-2:]))
+        drawn = np.where(rng.random(grid) < REPLACED, rng.choice([0, *classes], grid), -1)
+        drawn = drawn.repeat(block, -1).repeat(block, -2)[..., : mask.shape[-2], : mask.shape[-1]]
+        found = np.where((drawn >= 0) & np.isin(mask, [0, *classes]), drawn, mask).astype(mask.dtype)
     else:
         raise ValueError(f"kind {kind}: choose {', '.join(KINDS)}")
     return found
@@ -109,7 +126,7 @@ def spoilt_data(catalogue: Catalogue, split: Split, kind: str, share: float, see
 
 
 def _of(kind: str, turn: int) -> str:
-    return KINDS[turn % len(KINDS)] if kind == "mixed" else kind
+    return MIXED[turn % len(MIXED)] if kind == "mixed" else kind
 
 
 def spoil_pseudo_labels(kind: str, share: float, classes: int, seed: int) -> None:
@@ -119,7 +136,7 @@ def spoil_pseudo_labels(kind: str, share: float, classes: int, seed: int) -> Non
     def label(found: Tensor) -> Tensor:
         rows = found.cpu().numpy()
         for row in np.flatnonzero(rng.random(len(rows)) < share):
-            rows[row] = spoilt(rows[row], _of(kind, int(rng.integers(len(KINDS)))), range(1, classes), rng)
+            rows[row] = spoilt(rows[row], _of(kind, int(rng.integers(len(MIXED)))), range(1, classes), rng)
         return torch.from_numpy(rows).to(found.device)
 
     confident, winner = fixmatch.confident, proto_diff.winner
@@ -137,17 +154,25 @@ def spoil_pseudo_labels(kind: str, share: float, classes: int, seed: int) -> Non
 
 def cell(asked: argparse.Namespace, where: str, share: float, method: str, seed: int) -> None:
     """Train, predict and evaluate one cell in its folder."""
-    folder = _folder(asked, where, share, method, seed)
-    data = asked.out / "data" / f"{asked.kind}-{share if where == 'labels' else 0}-{seed}"
-    if not (data / "cases.csv").exists():
-        catalogue = open_catalogue(asked.data, quiet=True)
-        split, _ = choose_split(catalogue, asked.labelled, asked.val, asked.test)
-        spoilt_data(catalogue, split, asked.kind, share if where == "labels" else 0.0, seed, data)
+    folder, data = _folder(asked, where, share, method, seed), _data(asked, where, share, seed)
     if where == "pseudo":
         spoil_pseudo_labels(asked.kind, share, len(open_catalogue(data).labels), seed)
     name, settings = METHODS[method]
     steps = (f"train.steps={asked.steps}", f"train.seed={seed}")
     api.run(data, folder, method=name, split=data / "split.json", settings=(*settings, *CPU, *steps), quiet=True)
+
+
+def prepare_data(asked: argparse.Namespace, where: str, share: float, seed: int) -> None:
+    """The catalogue that cells of this noise learn from, unless it is there; never by two cells at once."""
+    data = _data(asked, where, share, seed)
+    if not (data / "cases.csv").exists():
+        catalogue = open_catalogue(asked.data, quiet=True)
+        split, _ = choose_split(catalogue, asked.labelled, asked.val, asked.test)
+        spoilt_data(catalogue, split, asked.kind, share if where == "labels" else 0.0, seed, data)
+
+
+def _data(asked: argparse.Namespace, where: str, share: float, seed: int) -> Path:
+    return asked.out / "data" / f"{asked.kind}-{share if where == 'labels' else 0}-{seed}"
 
 
 def cells(asked: argparse.Namespace) -> list[tuple[str, float, str, int]]:
@@ -157,7 +182,7 @@ def cells(asked: argparse.Namespace) -> list[tuple[str, float, str, int]]:
         for seed in asked.seeds
         for where in asked.where
         for share in asked.shares
-        for method in METHODS
+        for method in asked.methods
         if (share > 0 or where == asked.where[0]) and not (where == "pseudo" and method == "supervised" and share > 0)
     ]
 
@@ -171,7 +196,7 @@ def results(asked: argparse.Namespace) -> dict[tuple[str, str], dict[float, list
     """(where, method) -> share -> test Dice of every finished seed."""
     found: dict[tuple[str, str], dict[float, list[float]]] = {}
     for where in asked.where:
-        for method in METHODS:
+        for method in asked.methods:
             for share in asked.shares:
                 for seed in asked.seeds:
                     path = _folder(asked, where, share, method, seed) / "evaluation" / "summary.json"
@@ -201,7 +226,7 @@ def figure(asked: argparse.Namespace, path: Path) -> None:
     picture = Figure(figsize=(4 * len(asked.where), 3), layout="constrained")
     panels = picture.subplots(1, len(asked.where), sharey=True, squeeze=False)[0]
     for panel, where in zip(panels, asked.where, strict=True):
-        for number, method in enumerate(METHODS):
+        for number, method in enumerate(asked.methods):
             by_share = found.get((where, method), {})
             shares = sorted(by_share)
             panel.plot(shares, [np.mean(by_share[share]) for share in shares], color=f"C{number}", label=method)
@@ -221,6 +246,7 @@ def main() -> None:
     parser.add_argument("--val", default=str(LISTS / "vocalfolds-val.txt"))
     parser.add_argument("--test", default=str(LISTS / "vocalfolds-test.txt"))
     parser.add_argument("--kind", choices=(*KINDS, "mixed"), default="mixed")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(USUAL), metavar="NAME")
     parser.add_argument("--where", nargs="+", choices=("labels", "pseudo"), default=["labels", "pseudo"])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.25, 0.5])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -243,9 +269,11 @@ def main() -> None:
         print(f"{item}: exit {done.returncode}", file=sys.stderr)
 
     if not asked.table:
-        first = [item for item in cells(asked) if not (_folder(asked, *item) / "evaluation" / "summary.json").exists()]
+        todo = [item for item in cells(asked) if not (_folder(asked, *item) / "evaluation" / "summary.json").exists()]
+        for where, share, _, seed in todo:
+            prepare_data(asked, where, share, seed)
         with ThreadPoolExecutor(asked.workers) as pool:
-            list(pool.map(work, first))
+            list(pool.map(work, todo))
     print(table(asked))
     figure(asked, asked.out / "noisy.svg")
 
