@@ -1,4 +1,7 @@
-"""Caudo-Diff on rings: it is a function, it mends, it does no harm, it invents nothing (T1 to T4, T11, T16)."""
+"""Caudo-Diff on rings: it is a function, it mends, it does no harm, it invents nothing (T1 to T4, T16).
+
+T11 is in tests/training/test_rounds.py.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,17 @@ SMALL = {
     "labelled_batch": 8,
     "weak": WeakView(),
     "strong": StrongView(),
-    "autoencoder": {"gate": 0.9, "width": 12},
+    "autoencoder": {"gate": 0.9, "width": 12, "channels": 8},
     "synthesis": {"paste": 0.3},
     "calibrator": {"width": 16, "samples": 5, "ema": 0.95, "network_errors": 0.3, "elastic": (0.01, 0.04)},
-    "budget": {"autoencoder": 8, "gate": 0.4, "warm_up": 2.5, "calibrator": 10, "rounds": 1, "tune": 0.5, "train": 1},
+    "budget": {"autoencoder": 80, "gate": 4, "warm_up": 30, "calibrator": 60, "rounds": 1, "tune": 4, "train": 8},
 }
 TRAIN = Train(
-    optimiser=Optimiser(lr=5e-3),
-    optimisers={"autoencoder": Optimiser(lr=4e-3), "calibrator": Optimiser(lr=2e-3)},
+    optimiser=Optimiser(lr=6e-3),
+    optimisers={"autoencoder": Optimiser(lr=8e-3), "calibrator": Optimiser(lr=4e-3)},
 )
-STEPS = 480
+STEPS = 186
+"""The budget's sum: a part of it is a step."""
 
 
 def rings(rows: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +172,7 @@ def test_right_labels_stay(method):
     """T3."""
     image, truth = rings(48, 7000)
     p = softened(truth, 3, torch.Generator().manual_seed(0))
-    assert dice(calibrated(method, image, p, share=0.5), truth) > dice(p.argmax(1), truth) - 0.07
+    assert dice(calibrated(method, image, p, share=0.5), truth) > dice(p.argmax(1), truth) - 0.03
 
 
 def test_damage_is_mended_and_more_of_it_the_more_there_is(method):
@@ -183,7 +187,7 @@ def test_damage_is_mended_and_more_of_it_the_more_there_is(method):
         gains.append(dice(calibrated(method, image, p), truth) - before)
         cleaning.append(dice(wrong.masked_fill(lesser_pieces(wrong, 3), 0), truth) - before)
     assert gains == sorted(gains), (gains, cleaning)
-    assert gains[-1] > max(0.005, cleaning[-1]), (gains, cleaning)
+    assert gains[-1] > max(0.01, cleaning[-1]), (gains, cleaning)
 
 
 def test_empty_images_stay_empty_and_finite(method):
@@ -196,20 +200,13 @@ def test_empty_images_stay_empty_and_finite(method):
         for value in (found.fused.p, found.fused.weight, found.fused.agreement):
             assert bool(torch.isfinite(value).all())
         assert float(found.fused.weight.min()) >= 0 and float(found.fused.weight.max()) <= 1
-        if not raw.any():
-            assert not found.fused.p.argmax(1).any()
+    assert not raw.any() and not found.fused.p.argmax(1).any()
 
 
 def test_start_states_are_learnt_like_those_in_mid_path(learnt):
     """The leak alarm is silent: over the end of the stage the ratio stays near 1."""
     _, told = learnt
     assert 0.3 < told["calibrator"][-1]["leak"] < ALARM
-
-
-def test_no_term_sees_a_label_of_the_unlabelled_stream(method):
-    """T11: what the loader would serve of them is no field of the stream."""
-    assert stream(1, 0, False).label is None
-    assert {stage.unlabelled_batch for stage in method.stages()} == {0, 8}
 
 
 def test_an_autoencoder_that_misses_its_gate_says_by_how_much_and_what_to_do():
