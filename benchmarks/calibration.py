@@ -1,7 +1,7 @@
 """What Caudo-Diff's calibration does to pseudo-labels, measured with masks that training did not see.
 
     python benchmarks/calibration.py rounds RUN        each round's bank on the unlabelled cases, before and after
-    python benchmarks/calibration.py probe RUN         the last calibrator on val: steps, guides, gate, ceilings
+    python benchmarks/calibration.py probe RUN         the last calibrator on val: steps, guides, ceilings, reliability
 
 `rounds` reads RUN/pseudo/*/CASE.npz and the masks that the run's catalogue knows; `probe` the last checkpoint, in 2-D.
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from fewmask.audit import config_of, variants
 from fewmask.data import formats
@@ -108,22 +110,38 @@ class Probe:
         """The fused label; changed: of what guides the calibration, which starts from the label's own latent."""
         guides: Guides = self.guides._replace(**changed)
         found = self.predictor.calibrator.find(guides, calls)
-        return self._fused(gated(found, guides._replace(z=self.guides.z)))
+        return self._blended(gated(found, guides._replace(z=self.guides.z))).argmax(1)
 
-    def _fused(self, latent: Tensor) -> Tensor:
+    def fused(self) -> Tensor:
+        """The probabilities that the label is fused to, without the rules that follow."""
+        return self._blended(self.predictor.calibrator.sample(self.guides))
+
+    def _blended(self, latent: Tensor) -> Tensor:
         q = self.predictor.autoencoder.logits(latent, self.size).softmax(1)
-        return blend(self.p, q, self.predictor.share).argmax(1)
+        return blend(self.p, q, self.predictor.share)
 
-    def ensemble(self) -> Tensor:
-        """Mean of four mirrored views of the segmenter (T7, equal work but for the denoiser)."""
+    def ensemble(self, flip: tuple[int, ...]) -> Tensor:
+        """Mean of the mirrored views that the segmenter was trained on (T7: no denoiser, up to four passes)."""
         total = self.p.clone()
-        for axes in ((2,), (3,), (2, 3)):
+        for axes in (one for count in (1, 2) for one in combinations([2 + axis for axis in flip], count)):
             total += self.predictor.segmenter(self.image.flip(axes)).softmax(1).flip(axes)
         return total.argmax(1)
 
+    def within_gate(self) -> Tensor:
+        """(B, *S) bool: voxels of cells that are at least half open."""
+        return interpolate(self.guides.gate, size=self.size, mode="nearest")[:, 0] >= 0.5
+
+
+def reliability(p: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Expected calibration error over 15 bins and Brier score of p (N, K) with truth (N,)."""
+    winner, right = p.max(1), p.argmax(1) == truth
+    bins = np.minimum((winner * 15).astype(int), 14)
+    gaps = np.bincount(bins, winner - right, 15)
+    return float(np.abs(gaps).sum() / len(p)), float(np.square(p - np.eye(p.shape[1])[truth]).sum(1).mean())
+
 
 def probe(run: Run) -> None:
-    """T2 on real masks, T6, T7's ensemble, T8's numbers of steps."""
+    """T2 on real masks, T6, T7's ensemble, T8's numbers of steps, T14."""
     catalogue, split, settings = read_catalogue(run.catalogue), read_split(run.split), config_of(run)
     model = variants(run)["rectified"]
     predictor = model.predictor
@@ -139,11 +157,13 @@ def probe(run: Run) -> None:
         "guide of another slice": lambda one, truth: one.label(g=shuffled(one.guides.g)),
         "label of another slice": lambda one, truth: one.label(z=shuffled(one.guides.z)),
         "no guide": lambda one, truth: one.label(g=torch.zeros_like(one.guides.g)),
+        "no label": lambda one, truth: one.label(z=torch.zeros_like(one.guides.z)),
         "no gate": lambda one, truth: one.label(gate=torch.ones_like(one.guides.gate)),
-        "four mirrored views of the segmenter": lambda one, truth: one.ensemble(),
+        "mirrored views of the segmenter": lambda one, truth: one.ensemble(model.flip),
         "ceiling: the mask through the autoencoder": lambda one, truth: _through(predictor, truth, len(names)),
     }
     scores: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    said: dict[str, list[np.ndarray]] = {"before": [], "after": [], "truth": []}
     for case in split.val:
         truth = np.asarray(cache.open(case).label)
         rows = torch.from_numpy(cache.normalised(case, model.intensity, model.fingerprint)).movedim(1, 0)
@@ -152,11 +172,20 @@ def probe(run: Run) -> None:
             known = torch.from_numpy(np.where(truth == np.iinfo(truth.dtype).max, 0, truth).astype(np.int64))
             for name, way in ways.items():
                 scores[name].append(dice(way(one, known).numpy(), truth, len(names)))
+            asked = one.within_gate() & torch.from_numpy(truth != np.iinfo(truth.dtype).max)
+            for name, p in (("before", one.p), ("after", one.fused())):
+                said[name].append(p.movedim(1, -1)[asked].numpy())
+            said["truth"].append(known[asked].numpy())
     patients = [catalogue.by_id[case].patient for case in split.val]
     raw = np.array(scores["raw"])
     print("| label | Dice | minus raw [95 %] |\n|---|---|---|")
     for name, found in scores.items():
         print(f"| {name} | {class_mean(np.array(found)):.3f} | {told(np.array(found) - raw, patients)} |")
+    print("\n| probabilities in the gate | calibration error | Brier |\n|---|---|---|")
+    truth = np.concatenate(said["truth"])
+    for name in ("before", "after"):
+        error, brier = reliability(np.concatenate(said[name]), truth)
+        print(f"| {name} | {error:.4f} | {brier:.4f} |")
 
 
 def _through(predictor: CalibratedPredictor, truth: Tensor, classes: int) -> Tensor:

@@ -119,7 +119,8 @@ class CaudoDiffConfig(MethodConfig):
     share: ShareRange = (0.5, 0.9)
     """Share of the calibration in the product of probabilities, in the first and in the last round (2.9)."""
     omega: ShareRange = (0.3, 0.8)
-    """Weight of voxels that calibration changed, in the first and in the last round; 0: they are left out."""
+    """Weight of voxels where the calibration's winner is not the label's, in the first and in the last round; 0: they
+    are left out."""
     calibrated_loss: Ramp = Ramp()
     """Weight of the unlabelled terms over all rounds together (2.10)."""
     perturbed: float = Field(0.5, ge=0)
