@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
+from fewmask import exemplar
 from fewmask.data import formats
 from fewmask.data.catalogue import open_catalogue
 from fewmask.errors import DataError
@@ -21,6 +22,16 @@ def test_distances_are_scipys_in_units_of_their_median():
     expected = squareform(pairs).sum(1) / 11 / np.median(pairs)
     np.testing.assert_allclose(relative(features), expected)
     assert relative(np.ones((4, 3))).tolist() == [0, 0, 0, 0]
+
+
+def test_blocks_change_the_unit_alone(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(12, 5))
+    whole = relative(features)
+    monkeypatch.setattr(exemplar, "BLOCK", 5)
+    ratio = relative(features) / whole
+    np.testing.assert_allclose(ratio, ratio[0])
+    unit = np.median(pdist(features)) / np.median(pdist(features[::3]))
+    assert ratio[0] == pytest.approx(unit)
 
 
 def test_the_middle_of_a_line_is_its_medoid():

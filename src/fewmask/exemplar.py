@@ -22,6 +22,8 @@ from fewmask.progress import track
 from fewmask.types import Case, Split
 
 SIDE, LEVELS = 16, 8
+BLOCK = 2000
+"""Rows whose distances to all others are held at once."""
 QUANTILES = np.linspace(0.02, 0.98, 13)
 
 
@@ -115,12 +117,20 @@ def describe(case: Case, channels: int) -> Described:
 
 
 def relative(features: np.ndarray) -> np.ndarray:
-    """features (N, F) -> mean distance (N,) of each row to the others, in units of the median distance of two rows."""
-    squares = np.square(features).sum(1)
-    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * features @ features.T, 0))
-    between = apart[np.triu_indices(len(apart), 1)]
+    """features (N, F) -> mean distance (N,) of each row to the others, in units of the median distance of two rows.
+
+    In blocks, as all distances of 50,000 frames would not fit into memory; the median is over at most BLOCK rows.
+    """
+    some = features[:: -(-len(features) // BLOCK)]
+    between = _apart(some, some)[np.triu_indices(len(some), 1)]
     unit = float(np.median(between)) or float(between.mean()) or 1.0
-    return apart.sum(1) / (len(apart) - 1) / unit
+    blocks = [_apart(features[start : start + BLOCK], features).sum(1) for start in range(0, len(features), BLOCK)]
+    return np.concatenate(blocks) / (len(features) - 1) / unit
+
+
+def _apart(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    squares = np.square(rows).sum(1)[:, None] + np.square(others).sum(1)
+    return np.sqrt(np.maximum(squares - 2 * rows @ others.T, 0))
 
 
 def explain(found: Suggestion, count: int = 5) -> Sequence[str]:
