@@ -30,7 +30,11 @@ BELIEVE_ALL = {
     "unimatch": {"threshold": 0.0},
     "ua_mt": {"bound": (1.0, 1.0)},
     "diffrect": {"threshold": 0.0},
-    "proto_diff": {"gate": {"threshold": 0.0, "agreement": False}, "latent": {"dim": 16, "layers": 1, "stride": 1}},
+    "proto_diff": {
+        "gate": {"threshold": 0.0, "agreement": False},
+        "latent": {"dim": 16, "layers": 1, "stride": 1},
+        "labelled_batch": 4,
+    },
     "caudo_diff": {"autoencoder": {"gate": 0.0}, "calibrator": {"samples": 2}, "labelled_batch": 4},
     "diff_cl": {"propagation": {"weight": 0.0}, "diffusion": {"samples": 2}},
 }

@@ -1,4 +1,4 @@
-"""Damage: nothing at level 0, more with the level, and what each row gets does not depend on its neighbours."""
+"""Damage: nothing at level 0, more with the level, and every kind of it as large as it says."""
 
 import pytest
 import torch
