@@ -101,8 +101,9 @@ def _blocked(one: Verdict) -> bool:
 def expected_means(masks: Sequence[Verdict], calibration: Calibration) -> np.ndarray:
     """(R, N): mean Dice of the first 1, 2, ... N masks, in R resamples of the calibration patients.
 
-    A resample fits its own curve and draws an error for each mask from its own residuals, so both the calibration's
-    and the masks' chance are in it.
+    A resample fits its own curve and draws an error for each mask from those of the patients that it left out, so both
+    the calibration's and the masks' chance are in it.  Errors of the points that a curve was fitted to would be too
+    small: an isotonic one runs through all that rise.
     """
     levels = sorted({one.opinions for one in masks})
     whole = [p for p in calibration.points if p.name == WHOLE and p.dice is not None]
@@ -115,10 +116,13 @@ def expected_means(masks: Sequence[Verdict], calibration: Calibration) -> np.nda
     chance = generator(0, "triage")
     means, found = np.empty((RESAMPLES, len(asked))), np.empty(len(asked))
     for row in range(RESAMPLES):
-        drawn = np.concatenate([members[name] for name in chance.choice(names, len(names))])
+        picked = chance.choice(names, len(names))
+        drawn = np.concatenate([members[name] for name in picked])
+        left = np.flatnonzero(~np.isin(group, picked))
+        others = left if len(left) else drawn
         for level, here in of_level.items():
             curve = Curve(score[level][drawn], dice[drawn])
-            residuals = dice[drawn] - curve(score[level][drawn])
+            residuals = dice[others] - curve(score[level][others])
             found[here] = curve(asked[here]) + chance.choice(residuals, int(here.sum()))
         means[row] = np.cumsum(np.clip(found, 0, 1)) / np.arange(1, len(asked) + 1)
     return means
