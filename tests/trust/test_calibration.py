@@ -92,6 +92,7 @@ def test_classes_that_nobody_found():
     calibration = Calibration(model="m", source="val", points=empty)
     assert calibration.rightly_empty("rare", "quick") == pytest.approx(19 / 20)
     assert calibration.rightly_empty("organ", "quick") is None
+    assert calibration.rightly_empty("rare", "full") is None, "those members were not asked"
 
 
 def test_written_and_read_without_names(tmp_path):

@@ -33,6 +33,7 @@ def test_the_whole_mask_is_as_bad_as_its_worst_class(evidence):
     whole, *classes = judge(evidence(scores=(0.95, 0.3)), calibration(("one", "two", WHOLE)))
     assert [row.flag for row in classes] == ["accept", "reject"]
     assert whole.flag == "reject" and whole.name == WHOLE
+    assert whole.reasons == ("disagreement: 0.70 (two)",), "a reason says which class it is about"
 
 
 @pytest.mark.parametrize("known", [None, calibration(count=9)])
@@ -74,8 +75,9 @@ def test_a_class_that_nobody_found_is_accepted_where_that_is_known_to_be_right(e
     assert judge(one, calibration())[2].flag == "review"
     empty = tuple(Point(case=n, group=n, name="two", score={"quick": None}, dice=None) for n in range(12))
     known = replace(calibration(), points=calibration().points + empty)
-    assert judge(one, known)[2].flag == "accept"
-    assert judge(one, known)[0].flag == "accept"
+    whole, _, two = judge(one, known)
+    assert (two.flag, two.reasons) == ("accept", ("not found",))
+    assert (whole.flag, whole.reasons) == ("accept", ()), "triage would review every case that lacks a rare class"
 
 
 def test_the_table_reads_back(evidence, tmp_path):

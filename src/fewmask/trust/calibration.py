@@ -182,7 +182,8 @@ class Calibration:
 
     def rightly_empty(self, name: str, level: str) -> float | None:
         """Share of the calibration cases without the class among those in which nobody found it; None under ten."""
-        empty = [p for p in self.points if p.name == name and p.score.get(level) is None]
+        asked = [p for p in self.points if p.name == name and level in p.score]
+        empty = [p for p in asked if p.score[level] is None]
         if len(empty) < LEAST_CASES:
             return None
         return sum(point.dice is None for point in empty) / len(empty)

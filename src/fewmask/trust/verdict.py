@@ -67,7 +67,6 @@ def judge(evidence: Evidence, calibration: Calibration | None) -> list[Verdict]:
     scores = [one.agreement for one in classes if one.agreement is not None]
     whole = sum(scores) / len(scores) if scores else None
     predicted = _predicted(WHOLE, whole, evidence.level, calibration)
-    reasons = tuple(dict.fromkeys(reason for one in classes for reason in one.reasons))
     worst = max((FLAGS.index(one.flag) for one in classes), default=0)
     flag = FLAGS[max(worst, FLAGS.index(_level(predicted[0], whole)))]
     sure = [one.confidence for one in classes if one.confidence is not None]
@@ -79,7 +78,7 @@ def judge(evidence: Evidence, calibration: Calibration | None) -> list[Verdict]:
         low=predicted[1],
         high=predicted[2],
         flag=flag,
-        reasons=reasons,
+        reasons=_of_all(classes),
         agreement=whole,
         confidence=sum(sure) / len(sure) if sure else None,
         voxels=sum(one.voxels for one in classes),
@@ -87,6 +86,17 @@ def judge(evidence: Evidence, calibration: Calibration | None) -> list[Verdict]:
         opinions=evidence.level,
     )
     return [top, *classes]
+
+
+def _of_all(classes: Sequence[Verdict]) -> tuple[str, ...]:
+    """Why the whole mask is not accepted: the reasons of the classes that are not, with the class where there are
+    several.  That an accepted class is rightly not found is no reason for a look."""
+
+    def told(one: Verdict, reason: str) -> str:
+        of_case = reason == RANKING_ONLY or reason.startswith(UNLIKE)
+        return reason if of_case or len(classes) == 1 else f"{reason} ({one.name})"
+
+    return tuple(dict.fromkeys(told(one, reason) for one in classes if one.flag != "accept" for reason in one.reasons))
 
 
 def _of_class(
