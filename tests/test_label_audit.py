@@ -13,7 +13,7 @@ from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
 from fewmask.data.splits import read_split
 from fewmask.errors import SettingsError
-from fewmask.label_audit import audit_labels, audit_text, held_out, suspects
+from fewmask.label_audit import _without, audit_labels, audit_text, held_out, suspects
 from fewmask.runs import Run
 from fewmask.trust import Evidence
 from fewmask.trust.evidence import ClassEvidence
@@ -70,15 +70,27 @@ def test_models_that_never_get_a_class_right_accuse_nobody(score, voxels):
 def test_folds_keep_patients_whole_and_cover_every_case(finished):
     run = finished.run
     catalogue, split = read_catalogue(run.catalogue), read_split(run.split)
-    twins = replace(catalogue, cases=tuple(replace(case, patient=case.id[:-1]) for case in catalogue.cases))
     ids = tuple(case.id for case in catalogue.cases if case.label)[:4]
     parts = held_out(catalogue, replace(split, labelled=ids), 3)
     assert sorted(case for part in parts for case in part) == sorted(ids) and len(parts) == 3
     with pytest.raises(SettingsError, match="1 patients with wholly labelled cases"):
         held_out(catalogue, replace(split, labelled=(ids[0], f"{ids[1]}:0")), 2)
-    if len({case[:-1] for case in ids}) == 1:
-        with pytest.raises(SettingsError, match="at least 2 are needed"):
-            held_out(twins, replace(split, labelled=ids), 2)
+    with pytest.raises(SettingsError, match="at least 2 are needed"):
+        held_out(of_one_patient(catalogue), replace(split, labelled=ids), 2)
+
+
+def of_one_patient(catalogue):
+    return replace(catalogue, cases=tuple(replace(case, patient="p") for case in catalogue.cases))
+
+
+def test_a_fold_learns_nothing_of_its_patients(finished):
+    """Neither from a labelled slice of theirs, which would also make the fold's split one that is refused."""
+    catalogue, split = read_catalogue(finished.run.catalogue), read_split(finished.run.split)
+    first, twin, other, free = (case.id for case in catalogue.cases[:4])
+    cases = tuple(replace(case, patient="p") if case.id in (first, twin) else case for case in catalogue.cases)
+    catalogue = replace(catalogue, cases=cases)
+    fold = _without(replace(split, labelled=(first, f"{twin}:0", other), unlabelled=(twin, free)), [first], catalogue)
+    assert (fold.labelled, fold.unlabelled, fold.val, fold.test) == ((other,), (free,), (), (first,))
 
 
 def test_one_fold_is_refused(finished, tmp_path):

@@ -20,6 +20,7 @@ from fewmask.audit import config_of
 from fewmask.calibrate import dice_of, points
 from fewmask.config import Config
 from fewmask.data.catalogue import Catalogue, read_catalogue
+from fewmask.data.split_request import case_of
 from fewmask.data.splits import read_split, write_split
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
@@ -143,11 +144,16 @@ def held_out(catalogue: Catalogue, split: Split, folds: int) -> list[list[str]]:
 
 
 def _without(split: Split, part: Sequence[str], catalogue: Catalogue) -> Split:
-    """The fold's split: its cases are test; val and the run's own test play no role, so no checkpoint is chosen."""
-    out = set(part)
+    """The fold's split: its cases are test; val and the run's own test play no role, so no checkpoint is chosen.
+
+    Nothing of its patients is learned from, be it another case or a labelled slice of one.
+    """
     patients = {catalogue.by_id[case].patient for case in part}
-    labelled = tuple(entry for entry in split.labelled if entry not in out)
-    unlabelled = tuple(case for case in split.unlabelled if catalogue.by_id[case].patient not in patients)
+
+    def kept(entry: str) -> bool:
+        return catalogue.by_id[case_of(entry, catalogue)].patient not in patients
+
+    labelled, unlabelled = (tuple(filter(kept, entries)) for entries in (split.labelled, split.unlabelled))
     return replace(split, labelled=labelled, unlabelled=unlabelled, val=(), test=tuple(part))
 
 
