@@ -146,8 +146,11 @@ def test_a_whole_review_by_keyboard_alone(page, trusted, tmp_path):
         browser.press("n")
         browser.press(*"raft")  # letters of a note decide nothing
         browser.press("Escape", "r")
-        browser.press("f", "u", "ArrowLeft", "ArrowLeft")
-        browser.press("x")
+        third = browser.value("document.querySelector('#viewer h3').textContent")
+        browser.press("a", "u")  # the decision is taken back, and its case shown again
+        assert browser.value("document.querySelector('#viewer h3').textContent") == third
+        browser.press("3", "5", "u")  # the grade before
+        browser.press("ArrowLeft", "x")
         exported = browser.saved("review.json")
         browser.picture(tmp_path / "review.png")
         assert browser.troubles() == []
@@ -157,6 +160,7 @@ def test_a_whole_review_by_keyboard_alone(page, trusted, tmp_path):
     by_case = {entry["case"]: entry for entry in content["reviews"]}
     assert (by_case[EVIL]["decision"], by_case[EVIL]["grade"]) == ("accept", 4)
     assert (by_case[second]["decision"], by_case[second]["note"]) == ("reject", "raft")
+    assert (by_case[third]["decision"], by_case[third]["grade"]) == (None, 3)
     applied = apply_review(exported, tmp_path / "next", run=trusted)
     assert applied.accepted == (EVIL,) and applied.rejected == (second,)
 

@@ -7,6 +7,7 @@
   const decisions = { a: "accept", f: "fix", r: "reject" };
   const store = "fewmask-review " + data.run;
   const reviews = new Map(remembered().map((one) => [one.case, one]));
+  const done = [];  // what can be undone: a case's place, and what was said of it before
   let at = 0, slice = 0, opacity = 0.45, layer = 0;
 
   // What was decided outlives a reload where the browser keeps anything for a file; the export is what counts.
@@ -149,10 +150,26 @@
   const said = (one) => one.decision !== null || one.grade !== null || one.note !== "";
   const decided = () => [...reviews.values()].filter(said);
 
-  function decide(decision) {
-    reviewOf(data.cases[at]).decision = decision;
+  function change(what) {
+    const review = reviewOf(data.cases[at]);
+    done.push({ index: at, before: { decision: review.decision, grade: review.grade } });
+    Object.assign(review, what);
     remember();
     mark(at);
+  }
+
+  // A decision shows the next case: what it takes back lies there, not here.
+  function undo() {
+    const last = done.pop();
+    if (!last) return;
+    Object.assign(reviewOf(data.cases[last.index]), last.before);
+    remember();
+    mark(last.index);
+    open(last.index);
+  }
+
+  function decide(decision) {
+    change({ decision });
     if (at + 1 < data.cases.length) open(at + 1); else draw();
     viewer.focus({ preventScroll: true });
   }
@@ -208,7 +225,7 @@
     b: () => { layer = (layer + 1) % Math.max(1, layers(data.cases[at]).length); draw(); },
     n: () => { document.getElementById("note").focus(); }, x: exported,
     v: () => { turnable().catch((error) => { make("p", viewer, "No 3-D view: " + error.message, "note"); }); },
-    u: () => { reviews.delete(data.cases[at].case); remember(); draw(); },
+    u: undo,
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -220,7 +237,7 @@
     if (!inside || (event.target.tagName === "BUTTON" && (event.key === "Enter" || event.key === " "))) return;
     if (event.target === document.body && ["ArrowUp", "ArrowDown"].includes(event.key)) return;  // the page scrolls
     if (decisions[event.key]) decide(decisions[event.key]);
-    else if ("12345".includes(event.key)) { reviewOf(data.cases[at]).grade = Number(event.key); remember(); draw(); viewer.focus({ preventScroll: true }); }
+    else if ("12345".includes(event.key)) { change({ grade: Number(event.key) }); draw(); viewer.focus({ preventScroll: true }); }
     else if (keys[event.key]) { keys[event.key](); if (event.key !== "n") viewer.focus({ preventScroll: true }); }
     else return;
     event.preventDefault();

@@ -28,6 +28,7 @@ from fewmask.report.page import Content, Markup, data, element, table
 from fewmask.report.record import Record
 from fewmask.review import FORMAT, mask_hash
 from fewmask.trust import TRUST, WHOLE, Verdict, read_trust
+from fewmask.trust.calibration import LEAST_CASES
 from fewmask.trust.verdict import FLAGS
 
 FEW = 120
@@ -42,7 +43,7 @@ KEYS = (
     ("↑ ↓", "slice"),
     ("a f r", "accept, fix, reject"),
     ("1–5", "grade"),
-    ("u", "undo"),
+    ("u", "take back the last decision or grade"),
     ("n", "note; Esc leaves it"),
     ("[ ]", "opacity"),
     ("b", "before or after rectification"),
@@ -74,9 +75,10 @@ def review(record: Record, volumes: int = 0) -> list[Content]:
     counts = ", ".join(f"{flags[flag]} {flag}" for flag in FLAGS)
     calibrated = any(one.predicted_dice is not None for one in whole)
     how = (
-        "Predicted Dice with its 90 % interval, from how far the model's own opinions agree, calibrated on val."
+        "Predicted Dice with its 90 % interval, from how far the model's own opinions agree, calibrated on cases whose "
+        "masks are known and were not learned from."
         if calibrated
-        else "Ranking only: fewer than 10 cases outside training have a mask, so agreement is not translated into Dice."
+        else f"Ranking only: fewer than {LEAST_CASES} val cases have a mask, so agreement is not translated into Dice."
     )
     keys = [[element("kbd", key), " ", what, "  "] for key, what in KEYS]
     return [
