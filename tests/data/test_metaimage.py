@@ -48,6 +48,18 @@ def test_channels_and_pictures(tmp_path) -> None:
     assert (header.grid.planar, header.grid.shape) == (True, (1, 7, 5))
 
 
+@pytest.mark.parametrize("word", ["True", "true", "1"])
+def test_voxels_behind_a_foreign_header_and_with_the_high_byte_first(tmp_path, word) -> None:
+    """HeaderSize -1: the voxels are the last bytes of the file.  SimpleITK reads the same."""
+    values = np.random.default_rng(1).integers(0, 20_000, SHAPE).astype(">i2")
+    (tmp_path / "a.raw").write_bytes(b"some scanner's header" + values.tobytes())
+    head = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 5 7 3\nElementType = MET_SHORT\n"
+    head += f"BinaryDataByteOrderMSB = {word}\nHeaderSize = -1\nElementDataFile = a.raw\n"
+    (tmp_path / "a.mhd").write_text(head)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.mhd"))), values)
+    np.testing.assert_array_equal(formats.read_image(tmp_path / "a.mhd")[0][0], values)
+
+
 HEAD = "ObjectType = Image\nNDims = 3\nDimSize = 5 7 3\nElementType = MET_UCHAR\n"
 
 
@@ -65,6 +77,7 @@ HEAD = "ObjectType = Image\nNDims = 3\nDimSize = 5 7 3\nElementType = MET_UCHAR\
         (HEAD.replace("MET_UCHAR", "MET_OTHER") + "ElementDataFile = LOCAL\n", "ElementType MET_OTHER"),
         (HEAD + "ElementSpacing = 0 1 1\nElementDataFile = LOCAL\n" + "x" * 105, "do not fit 3 axes"),
         (HEAD + "ElementSpacing = nan 1 1\nElementDataFile = LOCAL\n" + "x" * 105, "expected finite numbers"),
+        (HEAD + "BinaryData = False\nElementDataFile = LOCAL\n" + "1 " * 105, "voxels written as text"),
         (HEAD + "CompressedData = True\nElementDataFile = LOCAL\n" + "x" * 105, "damaged"),
     ],
 )

@@ -73,6 +73,8 @@ def _checked(path: Path) -> tuple[dict[str, str], Path, int]:
         raise DataError(f"{path}: DimSize {fields['DimSize']}; expected two or three whole numbers")
     if math.prod(sizes) * _channels(fields) > MAX_VALUES or not 0 < _channels(fields) < 256:
         raise DataError(f"{path}: DimSize {fields['DimSize']}, {_channels(fields)} channels; the header is damaged")
+    if not _true(fields, "BinaryData", "True"):
+        raise DataError(f"{path}: voxels written as text; save it anew as .mha")
     if fields.get("HeaderSize", "0") not in ("0", "-1"):
         raise DataError(f"{path}: HeaderSize {fields['HeaderSize']}; save it anew as .mha")
     voxels = path
@@ -92,13 +94,15 @@ def _checked(path: Path) -> tuple[dict[str, str], Path, int]:
     needed = int(math.prod(sizes)) * _channels(fields) * np.dtype(kind).itemsize
     if (_packed(fields) and not can_hold(stored, needed)) or (not _packed(fields) and stored < needed):
         raise DataError(f"{path}: {stored} bytes cannot hold the {needed} that the header promises; copy it again")
+    if fields.get("HeaderSize") == "-1" and not _packed(fields):
+        offset += stored - needed  # whatever comes first, the voxels come last
     return fields, voxels, offset
 
 
 def _values(path: Path) -> tuple[dict[str, str], np.ndarray]:
     """The fields and the voxels (C, D, H, W)."""
     fields, file, offset = _checked(path)
-    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
+    big = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
     kind = np.dtype(TYPES[fields["ElementType"]]).newbyteorder(">" if big else "<")
     sizes = [int(size) for size in _numbers(path, fields, "DimSize")]
     shape = (*[*sizes, 1][:3][::-1], _channels(fields))
@@ -114,7 +118,11 @@ def _values(path: Path) -> tuple[dict[str, str], np.ndarray]:
 
 
 def _packed(fields: Mapping[str, str]) -> bool:
-    return fields.get("CompressedData", "False").lower() == "true"
+    return _true(fields, "CompressedData")
+
+
+def _true(fields: Mapping[str, str], name: str, default: str = "False") -> bool:
+    return fields.get(name, default)[:1] in ("T", "t", "1")  # as ITK reads it
 
 
 def _channels(fields: Mapping[str, str]) -> int:
