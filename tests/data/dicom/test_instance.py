@@ -43,6 +43,8 @@ def test_codes_tell_patients_apart_and_do_not_name_them(dicoms) -> None:
     assert codes == patient_codes([later, other, one])
     assert "0815" not in "".join(codes.values())
     assert patient_codes([replace(one, study="1.2.3")])[one.patient] != codes[one.patient]  # the salt
+    bare, twin = replace(one, study=""), replace(one, study="", series="1.2.3")
+    assert patient_codes([bare]) != patient_codes([twin]), "without a study something else is the salt"
 
 
 def test_a_file_that_is_cut_short(dicoms) -> None:

@@ -114,16 +114,16 @@ class Instance:
 def patient_codes(instances: Iterable[Instance]) -> dict[str, str]:
     """Patient identifier -> a code that does not give it back.
 
-    It is salted with the first of the patient's study UIDs: the same files give the same code, while trying out a list
-    of identifiers leads nowhere without the images.
+    It is salted with the first of the patient's study UIDs (else that of a series or file): the same files give the
+    same code, while trying out a list of identifiers leads nowhere without the images.
     """
-    studies: dict[str, str] = {}
+    salts: dict[str, str] = {}
     for instance in instances:
-        known = studies.setdefault(instance.patient, instance.study)
-        studies[instance.patient] = min(known, instance.study)
+        salt = instance.study or instance.series or instance.uid  # no salt at all would give the identifier away
+        salts[instance.patient] = min(salts.get(instance.patient, salt), salt)
     return {
-        patient: "patient-" + hashlib.blake2b(patient.encode(), key=study.encode()[:64], digest_size=5).hexdigest()
-        for patient, study in studies.items()
+        patient: "patient-" + hashlib.blake2b(patient.encode(), key=salt.encode()[:64], digest_size=5).hexdigest()
+        for patient, salt in salts.items()
     }
 
 
