@@ -56,6 +56,22 @@ def test_several_channels(tmp_path) -> None:
     assert (formats.read_header(tmp_path / "a.nrrd").channels, grid.shape) == (4, SHAPE)
 
 
+def test_colours_of_one_slice_are_a_picture_and_no_volume(tmp_path) -> None:
+    values = np.random.default_rng(1).integers(0, 200, (7, 5, 3)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(values, isVector=True), str(tmp_path / "a.nrrd"))
+    found, grid = formats.read_image(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(found[:, 0], np.moveaxis(values, -1, 0))
+    assert (formats.read_header(tmp_path / "a.nrrd").channels, grid.shape, grid.planar) == (3, (1, 7, 5), True)
+
+
+@pytest.mark.parametrize("space", [{"space": "scanner-xyz"}, {"space dimension": 3}])
+def test_a_space_that_knows_no_patient_still_has_a_spacing(tmp_path, space) -> None:
+    directions = {"space directions": np.diag([1.25, 1.5, 4.0]), "space origin": [0, 0, 0]}
+    pynrrd.write(str(tmp_path / "a.nrrd"), np.zeros(SHAPE[::-1], np.uint8), space | directions)
+    grid = formats.read_header(tmp_path / "a.nrrd").grid
+    assert (grid.shape, grid.spacing_mm, grid.affine) == (SHAPE, (4.0, 1.5, 1.25), None)
+
+
 def test_segmentations_come_back_and_others_read_them(tmp_path) -> None:
     path = tmp_path / "a.seg.nrrd"
     formats.write_mask(path, MASK, GRID, None, LABELS)

@@ -159,17 +159,22 @@ def _values(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     except ValueError as error:
         raise DataError(f"{path}: {error}; copy the file again") from None
     voxels = np.frombuffer(content, kind).reshape(sizes, order="F").astype(kind.newbyteorder("="), copy=False)
-    if len(sizes) == 4:
-        return header, np.moveaxis(voxels, _list_axis(path, header), 0).transpose(0, 3, 2, 1)
-    return header, voxels.reshape((*sizes, 1)[:3]).T[None]
+    axis = _list_axis(path, header)
+    layers = voxels[None] if axis is None else np.moveaxis(voxels, axis, 0)
+    return header, layers.reshape((*layers.shape, 1)[:4]).transpose(0, 3, 2, 1)
 
 
 def _layers(path: Path, header: Mapping[str, Any]) -> int:
-    return int(header["sizes"][_list_axis(path, header)]) if len(header["sizes"]) == 4 else 1
+    axis = _list_axis(path, header)
+    return 1 if axis is None else int(header["sizes"][axis])
 
 
-def _list_axis(path: Path, header: Mapping[str, Any]) -> int:
-    """Which of four axes counts channels or layers: the one that leads nowhere in space, else the first or last."""
+def _list_axis(path: Path, header: Mapping[str, Any]) -> int | None:
+    """Which axis counts channels or layers; None: none does.  Of four it is the one that leads nowhere in space or that
+    is no place by its kind; of three one that holds colours or vectors, for then the file is a picture."""
+    if len(header["sizes"]) < 4:
+        kinds = [str(kind).lower() for kind in header.get("kinds", ())]
+        return next((axis for axis, kind in enumerate(kinds) if kind.endswith(("color", "vector"))), None)
     directions = header.get("space directions")
     if directions is not None:
         nowhere = [axis for axis, row in enumerate(directions) if row is None or not np.isfinite(row).all()]
@@ -184,9 +189,8 @@ def _list_axis(path: Path, header: Mapping[str, Any]) -> int:
 
 def _grid(path: Path, header: Mapping[str, Any]) -> Grid:
     sizes = [int(size) for size in header["sizes"]]
-    axes = list(range(len(sizes)))
-    if len(sizes) == 4:
-        del axes[_list_axis(path, header)]
+    counted = _list_axis(path, header)
+    axes = [axis for axis in range(len(sizes)) if axis != counted]
     shape = tuple([*(sizes[axis] for axis in axes), 1][:3][::-1])
     signs = TO_RAS.get(str(header.get("space", "")).lower())
     directions = header.get("space directions")
@@ -207,6 +211,8 @@ def _grid(path: Path, header: Mapping[str, Any]) -> Grid:
         spacing_mm = tuple(np.linalg.norm(affine[:3, :3], axis=0))
         return Grid(shape=shape, spacing_mm=spacing_mm, affine=affine, planar=1 in shape)
     spacings = header.get("spacings")
+    if spacings is None and directions is not None:  # of a space that does not say where the patient is
+        spacings = [np.nan if row is None else float(np.linalg.norm(np.asarray(row, float))) for row in directions]
     spacing_mm = None
     if spacings is not None:
         sizes_mm = [float(spacings[axis]) for axis in axes if axis < len(spacings)]
