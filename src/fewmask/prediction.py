@@ -222,12 +222,12 @@ def predict(
     for path in inputs:
         if path.resolve() == out.resolve():
             raise SettingsError(f"--out {out}: the folder of the images; name another one, masks are no images")
-    _make_folders(out, probabilities, uncertainty, trust)
     record = Record(out, key)
     origin = f"fewmask {key['model'][:12]}"
     due = [case for case in chosen if not record.finished(case, names[case.id])]
     if due:
         say(_announcement(model, due, len(chosen), settings, uncertainty, max(1, drawn), trust), quiet)
+    _make_folders(out, probabilities, uncertainty, trust)  # after the headers were read: what is refused leaves none
     for case in track(due, "predict", len(due), quiet=quiet):
         record.begin(case, names[case.id])
         found = predict_case(

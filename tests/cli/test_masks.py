@@ -13,7 +13,7 @@ def test_triage_prints_and_writes_the_worklist(fewmask, finished, tmp_path):
     assert status == 0 and "accept 0 of" in out and "ranking only" in out
     with open(tmp_path / "work.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(finished.predictions)
+    assert {row["case"] for row in rows} == set(read_split(finished.run.split).unlabelled)
     status, out, _ = fewmask("triage", root, "--target-dice", "0.8", "--json")
     assert [row["case"] for row in json.loads(out)["review"]] == [row["case"] for row in rows]
 
@@ -49,4 +49,7 @@ def test_mistakes_are_one_line_with_their_status(fewmask, finished, tmp_path, on
         status, _, err = fewmask(*words)
         assert status == expected, err
         assert said in one_line(err)
+    (tmp_path / "notes.log").write_text("no image")
+    status, _, err = fewmask("predict", root, tmp_path / "notes.log", "--out", tmp_path / "m")
+    assert status == 3 and "unknown kind of file" in one_line(err)
     assert not (tmp_path / "a").exists() and not (tmp_path / "m").exists()
