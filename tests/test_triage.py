@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 
+from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.triage import expected_means, triage, worklist, worklist_text
 from fewmask.trust import WHOLE, Calibration, Point, Verdict
@@ -133,4 +134,8 @@ def test_wrong_input_is_named(finished, tmp_path):
 
 def test_a_finished_run_has_its_worklist(finished):
     found = triage(finished.run.root, 0.9)
-    assert found.accept == () and len(found.review) == len(finished.predictions)
+    assert found.accept == ()
+    known = read_split(finished.run.split)
+    assert {one.case for one in found.review} == set(known.unlabelled), "nobody reviews val and test: they have masks"
+    given = triage(finished.run.root, 0.9, finished.run.predictions)
+    assert len(given.review) == len(finished.predictions), "of masks that were named none is left out"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.predictors import find_model, model_hash
 from fewmask.runs import Run
@@ -60,6 +61,8 @@ class Worklist:
 def triage(run: Path, target: float, masks: Path | None = None) -> Worklist:
     """The worklist of a run's predictions, or of another folder of masks that its model made.
 
+    Of the run's own those of val and test are left out: their masks are known, and val's made the calibration.
+
     target: mean Dice of the accepted masks; as many are accepted, from the most trusted on, as keep the lower end of
     the 90 % interval of their expected mean at it.  Without a calibration none is accepted.
 
@@ -69,9 +72,13 @@ def triage(run: Path, target: float, masks: Path | None = None) -> Worklist:
         raise SettingsError(f"--target-dice {target:g}: a Dice between 0 and 1, for example 0.85")
     folder = find_model(run)
     calibration = read_calibration(folder, model_hash(folder))
-    whole = [one for one in read_trust((masks or Run(run).predictions) / TRUST) if one.name == WHOLE]
+    path, known = (masks or Run(run).predictions) / TRUST, set()
+    if masks is None and Run(run).split.is_file():
+        split = read_split(Run(run).split)
+        known = {*split.val, *split.test}
+    whole = [one for one in read_trust(path) if one.name == WHOLE and one.case not in known]
     if not whole:
-        raise DataError(f"{(masks or Run(run).predictions) / TRUST}: no case in it; predict some images first")
+        raise DataError(f"{path}: no case in it whose mask is unknown; predict some images, and give --masks DIR")
     return worklist(whole, calibration, target)
 
 

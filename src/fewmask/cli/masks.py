@@ -17,7 +17,10 @@ def triage(
     run: FinishedRun,
     target: Annotated[float, typer.Option("--target-dice", metavar="D", help="Mean Dice of the accepted masks.")],
     masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="Masks that RUN predicted. Default: RUN/predictions.")
+        Path | None,
+        typer.Option(
+            "--masks", metavar="DIR", help="Masks that RUN predicted. Default: those of its unlabelled cases."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.csv", help="Also write the whole worklist.")
