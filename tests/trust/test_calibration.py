@@ -100,7 +100,7 @@ def test_written_and_read_without_names(tmp_path):
         model="hash",
         source="val",
         points=points(3),
-        ranges={"organ": ClassRange(size=Bounds(low=1.0, high=3.0), components=2, border=0.1)},
+        ranges={"organ": ClassRange(size=Bounds(low=1.0, high=3.0), unit="voxels", components=2, border=0.1)},
         familiar=Familiar(centre={"noise": 0.5}, spread={"noise": 0.1}, most=4.0),
     )
     before.write(tmp_path)

@@ -37,3 +37,10 @@ def test_ranges_of_classes_leave_out_empty_masks(evidence):
     assert found["one"].components == 2
     assert found["one"].size.low < 800 and found["one"].size.high > 1200
     assert found["one"].size.low * found["one"].size.high == pytest.approx(1000**2, rel=0.05)
+
+
+def test_ranges_count_ml_only_where_every_image_has_a_spacing(evidence):
+    seen = [evidence(voxels=1000, volume_ml=8.0) for _ in range(12)]
+    assert class_ranges(seen, ("one",))["one"].unit == "ml"
+    mixed = class_ranges([*seen, evidence(voxels=1000)], ("one",))["one"]
+    assert mixed.unit == "voxels" and mixed.size.low < 1000 < mixed.size.high

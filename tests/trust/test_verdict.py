@@ -44,7 +44,7 @@ def test_without_calibration_it_only_ranks_and_accepts_nothing(evidence, known):
     assert RANKING_ONLY in good.reasons and good.rank > bad.rank
 
 
-USUAL = {"one": ClassRange(size=Bounds(low=500, high=2000), components=1, border=0.0)}
+USUAL = {"one": ClassRange(size=Bounds(low=500, high=2000), unit="voxels", components=1, border=0.0)}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,15 @@ def test_what_is_unusual_is_reviewed_however_sure(evidence, changes, reason):
     assert judge(evidence(scores=(0.95,)), known)[1].flag == "accept"
     one = judge(evidence(scores=(0.95,), **changes), known)[1]
     assert (one.flag, one.reasons) == ("review", (reason,))
+
+
+def test_voxels_are_not_held_against_millilitres(evidence):
+    """The run's images say their spacing and this one does not: how large its organ is cannot be told."""
+    in_ml = {"one": replace(USUAL["one"], size=Bounds(low=20, high=80), unit="ml")}
+    known = calibration(ranges=in_ml)
+    assert judge(evidence(scores=(0.95,)), known)[1].reasons == ()
+    (reason,) = judge(evidence(scores=(0.95,), volume_ml=90.0), known)[1].reasons
+    assert reason == "volume out of range: 90 ml, usual 20 to 80"
 
 
 def test_an_image_unlike_training_is_named_once(evidence):

@@ -33,6 +33,9 @@ WHOLE = "(all)"
 """Stands for the whole mask in place of a class: mean over the classes that were found."""
 
 
+Unit = Literal["ml", "voxels"]
+
+
 class Curve:
     """Dice as a rising function of a score in [0, 1], through (0, 0): opinions that contradict each other are worth 0.
 
@@ -118,9 +121,10 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRange:
-    """What is usual for a class in the training images' masks; None where there are too few."""
+    """What is usual for a class in the masks of the run's own images.  unit: what `size` counts."""
 
     size: Bounds
+    unit: Unit = "ml"
     components: int
     border: float
 
@@ -210,7 +214,7 @@ def read_calibration(folder: Path, model: str) -> Calibration | None:
             source=values["source"],
             points=tuple(Point(**point) for point in values["points"]),
             ranges={
-                name: ClassRange(size=Bounds(**found["size"]), components=found["components"], border=found["border"])
+                name: ClassRange(**{**found, "size": Bounds(**found["size"])})
                 for name, found in values["ranges"].items()
             },
             familiar=None if familiar is None else Familiar(**familiar),

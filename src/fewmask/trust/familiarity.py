@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fewmask.trust.calibration import Bounds, ClassRange, Familiar
+from fewmask.trust.calibration import Bounds, ClassRange, Familiar, Unit
 from fewmask.trust.evidence import ClassEvidence, Evidence
 
 LEAST = 10
@@ -44,25 +44,27 @@ def familiar_images(images: Sequence[Mapping[str, float]]) -> Familiar | None:
 def class_ranges(evidence: Sequence[Evidence], names: Sequence[str]) -> dict[str, ClassRange]:
     """What is usual for each class in predicted masks, where it was found in LEAST of them.  names: without background.
 
-    Volumes are counted in ml where all have them.
+    Volumes are counted in ml where all have them, else in voxels.
     """
     found = {}
     for name in names:
         seen = [one.classes[name] for one in evidence if name in one.classes and one.classes[name].voxels]
         if len(seen) < LEAST:
             continue
-        centre, spread = robust(np.log([size_of(one) for one in seen]))
+        unit: Unit = "voxels" if any(one.volume_ml is None for one in seen) else "ml"
+        centre, spread = robust(np.log([size_of(one, unit) for one in seen]))
         found[name] = ClassRange(
             size=Bounds(
                 low=float(np.exp(centre - SPREADS * spread)),
                 high=float(np.exp(centre + SPREADS * spread)),
             ),
+            unit=unit,
             components=int(np.quantile([one.components for one in seen], SHARE, method="higher")),
             border=float(np.quantile([one.border for one in seen], SHARE, method="higher")),
         )
     return found
 
 
-def size_of(one: ClassEvidence) -> float:
-    """Volume in ml, or voxels where there is no spacing."""
-    return one.voxels if one.volume_ml is None else one.volume_ml
+def size_of(one: ClassEvidence, unit: Unit) -> float | None:
+    """How large a class is in `unit`; None where ml are asked and the image has no spacing."""
+    return one.voxels if unit == "voxels" else one.volume_ml

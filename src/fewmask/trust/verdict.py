@@ -158,10 +158,10 @@ def _unusual(name: str, one: ClassEvidence, calibration: Calibration | None) -> 
     usual = calibration.ranges.get(name) if calibration else None
     if usual is None or one.voxels == 0:
         return []
-    unit, found = "voxels" if one.volume_ml is None else "ml", []
-    size = size_of(one)
-    if not usual.size.low <= size <= usual.size.high:
-        found.append(f"volume out of range: {size:.3g} {unit}, usual {usual.size.low:.3g} to {usual.size.high:.3g}")
+    size, found = size_of(one, usual.unit), []
+    if size is not None and not usual.size.low <= size <= usual.size.high:
+        span = f"usual {usual.size.low:.3g} to {usual.size.high:.3g}"
+        found.append(f"volume out of range: {size:.3g} {usual.unit}, {span}")
     if one.components > usual.components:
         found.append(f"components: {one.components}, usual up to {usual.components}")
     if one.border > max(usual.border, 0.001):
