@@ -11,12 +11,13 @@ from fewmask.config import parse_assignments
 from fewmask.data import formats
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
-from fewmask.data.splits import read_split
+from fewmask.data.splits import read_split, write_split
 from fewmask.errors import SettingsError
-from fewmask.label_audit import _without, audit_labels, audit_text, held_out, suspects
+from fewmask.label_audit import _check_same, _without, audit_labels, audit_text, held_out, suspects
 from fewmask.runs import Run
 from fewmask.trust import Evidence
 from fewmask.trust.evidence import ClassEvidence
+from fewmask.types import Split
 
 
 def seen(score, voxels=5):
@@ -91,6 +92,18 @@ def test_a_fold_learns_nothing_of_its_patients(finished):
     catalogue = replace(catalogue, cases=cases)
     fold = _without(replace(split, labelled=(first, f"{twin}:0", other), unlabelled=(twin, free)), [first], catalogue)
     assert (fold.labelled, fold.unlabelled, fold.val, fold.test) == ((other,), (free,), (), (first,))
+
+
+def test_a_model_of_other_folds_is_not_asked(tmp_path):
+    """With fewer folds than before a fold holds patients that its old model learned from."""
+    run = Run(tmp_path)
+    fold = Split(labelled=("c",), test=("a", "b"))
+    _check_same(fold, run)
+    write_split(replace(fold, unlabelled=("d",)), run.split)
+    _check_same(fold, run)
+    write_split(Split(labelled=("b", "c"), test=("a",)), run.split)
+    with pytest.raises(SettingsError, match="trained without a, and not without a, b; repeat the first call's --folds"):
+        _check_same(fold, run)
 
 
 def test_one_fold_is_refused(finished, tmp_path):

@@ -80,7 +80,8 @@ def audit_labels(
     these contradict them; writes suspects.csv, and each fold's run to `out`/folds.  The same call continues.
 
     steps: budget of each fold, None: the run's.  Where val has fewer than ten cases, the out-of-fold ones join it in
-    the run's calibration.  Raises SettingsError for fewer than 2 folds or patients, DataError where RUN is none.
+    the run's calibration.  Raises SettingsError for fewer than 2 folds or patients, and where `out` holds folds that
+    were cut otherwise; DataError where RUN is none.
     """
     if folds < 2:
         raise SettingsError(f"--folds {folds}: at least 2, a model must not learn from the mask that it judges")
@@ -96,6 +97,7 @@ def audit_labels(
         )
         place = out / "folds" / str(number)
         fold = _without(split, part, catalogue)
+        _check_same(fold, Run(place))
         write_split(fold, out / "folds" / f"{number}.json")
         order = Order(
             data=folder.catalogue,
@@ -155,6 +157,18 @@ def _without(split: Split, part: Sequence[str], catalogue: Catalogue) -> Split:
 
     labelled, unlabelled = (tuple(filter(kept, entries)) for entries in (split.labelled, split.unlabelled))
     return replace(split, labelled=labelled, unlabelled=unlabelled, val=(), test=tuple(part))
+
+
+def _check_same(fold: Split, place: Run) -> None:
+    """SettingsError where a model is there that may have learned from the masks that the fold is to judge."""
+    if not place.split.is_file():
+        return
+    trained = read_split(place.split)
+    if (trained.labelled, trained.test) != (fold.labelled, fold.test):
+        raise SettingsError(
+            f"{place.root}: trained without {', '.join(trained.test[:3])}, and not without {', '.join(fold.test[:3])}; "
+            "repeat the first call's --folds, or name a new --out"
+        )
 
 
 def request_of(config: Config, steps: int | None) -> Request:
