@@ -1,6 +1,6 @@
 """How much the trust score is worth: on test cases of finished runs, as they are and corrupted on purpose.
 
-    python benchmarks/trust.py RUN... --out OUT
+    python benchmarks/trust.py RUN... --out OUT [--level quick]
 
 Predicts val and test of each run with all members (those of the last checkpoint where the model names none), calibrates
 on val, and writes for each run and level: correlation of predicted and true Dice, coverage and width of the 90 %
@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 
 from fewmask.audit import config_of
-from fewmask.calibrate import dice_of, points
+from fewmask.calibrate import MOST_LABELLED, calibration_from, dice_of
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.splits import read_split
@@ -34,12 +34,9 @@ from fewmask.runs import Run, atomic_write
 from fewmask.seeding import generator
 from fewmask.statistics import aurc
 from fewmask.training.checkpoint import load_state
-from fewmask.trust import EVIDENCE, WHOLE, Calibration, Evidence, Level, appearance, judge, read_evidence
-from fewmask.trust.familiarity import class_ranges, familiar_images
+from fewmask.trust import EVIDENCE, LEVELS, WHOLE, Calibration, Evidence, Level, appearance, judge, read_evidence
 from fewmask.types import Case, Task
 
-MOST_FAMILIAR = 60
-"""Training images that are looked at for what is usual."""
 CORRUPTIONS = ("noise", "ghosts", "contrast", "cropped")
 
 
@@ -163,30 +160,27 @@ def flagged(calibration: Calibration, evidence: Sequence[Evidence], dice: dict, 
     }
 
 
-def prove(run: Run, out: Path) -> dict:
-    """All numbers of one run."""
+def prove(run: Run, out: Path, level: Level) -> dict:
+    """All numbers of one run, of this level and of those within it."""
     catalogue, split = read_catalogue(run.catalogue), read_split(run.split)
     model = with_members(run)
     save_model(model, out / "model")
-    patients = {case.id: case.patient for case in catalogue.cases}
-    names = catalogue.labels.names[1:]
     scored: dict[str, tuple[list[Evidence], dict]] = {}
     for role in ("val", "test"):
         cases = [catalogue.by_id[case] for case in getattr(split, role)]
-        scored[role] = scored_cases(out / role, cases, catalogue, out / "model", run, role, "full")
-    chosen = [*split.cases("labelled"), *split.unlabelled][:MOST_FAMILIAR]
-    images = [appearance(read_prepared(model, catalogue.by_id[case]).image) for case in chosen]
+        scored[role] = scored_cases(out / role, cases, catalogue, out / "model", run, role, level)
+    labelled = split.cases("labelled")[:MOST_LABELLED]
+    images = [appearance(read_prepared(model, catalogue.by_id[case]).image) for case in labelled]
+    paths = {case: run.predictions / EVIDENCE / f"{case}.json" for case in split.unlabelled}
     val, val_dice = scored["val"]
-    calibration = Calibration(
-        model=model_hash(out / "model"),
-        source="val",
-        points=points(val, val_dice, patients),
-        ranges=class_ranges(val, names),
-        familiar=familiar_images([*images, *(one.image for one in val)]),
-    )
+    evidence = {one.case: one for one in val}
+    evidence |= {case: read_evidence(path) for case, path in paths.items() if path.is_file()}
+    calibration = calibration_from(model_hash(out / "model"), catalogue, split, evidence, val_dice, images)
     test, test_dice = scored["test"]
     found = {"members": list(test[0].members), "calibration_cases": calibration.cases}
-    found["scores"] = [row for level in ("quick", "full") for row in measure(calibration, test, test_dice, level)]
+    found["scores"] = [
+        row for one in LEVELS[1 : LEVELS.index(level) + 1] for row in measure(calibration, test, test_dice, one)
+    ]
     found["corrupted"] = {"none": flagged(calibration, test, test_dice, "quick")}
     for kind in CORRUPTIONS:
         cases = [write_corrupted(catalogue.by_id[case], kind, out / kind / "images") for case in split.test]
@@ -208,10 +202,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--level", choices=LEVELS[1:], default="full")
     given = parser.parse_args()
     found = {}
     for path in given.runs:
-        found[path.name] = prove(Run(path), given.out / path.name)
+        found[path.name] = prove(Run(path), given.out / path.name, given.level)
         atomic_write(given.out / "trust.json", json.dumps(found, indent=2, allow_nan=True) + "\n")
         print(path.name)
         for row in found[path.name]["scores"]:

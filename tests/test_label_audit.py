@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fewmask import api
+from fewmask import api, label_audit
 from fewmask.config import parse_assignments
 from fewmask.data import formats
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
 from fewmask.data.splits import read_split, write_split
 from fewmask.errors import SettingsError
-from fewmask.label_audit import _check_same, _without, audit_labels, audit_text, held_out, suspects
+from fewmask.label_audit import LabelAudit, _check_same, _without, audit_labels, audit_text, held_out, suspects
 from fewmask.runs import Run
 from fewmask.trust import Evidence
 from fewmask.trust.evidence import ClassEvidence
@@ -106,13 +106,19 @@ def test_a_model_of_other_folds_is_not_asked(tmp_path):
         _check_same(fold, run)
 
 
+@pytest.mark.parametrize(("median", "told"), [(0.05, True), (0.6, False)])
+def test_poor_models_accuse_nobody(median, told):
+    text = audit_text(LabelAudit(suspects=(), rows=(), folds=2, calibrated=None, median=median))
+    assert ("median Dice 0.05), so little can be told of the masks; train them longer (--steps)" in text) == told
+
+
 def test_one_fold_is_refused(finished, tmp_path):
     with pytest.raises(SettingsError, match="--folds 1: at least 2"):
         audit_labels(finished.run.root, tmp_path, folds=1)
 
 
 @pytest.mark.slow
-def test_planted_wrong_masks_come_first(tmp_path):
+def test_planted_wrong_masks_come_first(tmp_path, monkeypatch):
     data = tmp_path / "data"
     write_phantoms(data, patients=8, size=(3, 40, 36), frames=1)
     settings = parse_assignments(
@@ -151,3 +157,5 @@ def test_planted_wrong_masks_come_first(tmp_path):
     assert found.calibrated == len(split.labelled) + len(split.val)
     again = audit_labels(run.root, tmp_path / "audit", folds=2, steps=150, device="cpu", quiet=True)
     assert again.suspects == found.suspects and again.calibrated == found.calibrated
+    monkeypatch.setattr(label_audit, "LEAST_DICE", 1.0)  # models as poor as that are not calibrated on
+    assert audit_labels(run.root, tmp_path / "audit", folds=2, steps=150, device="cpu", quiet=True).calibrated is None

@@ -216,8 +216,17 @@ def test_a_recipe_says_who_is_labelled_where_the_command_does_not(order: Order, 
 def test_a_split_file_is_taken_as_it_is(order: Order, phantoms: Path, tmp_path: Path) -> None:
     ready = make_ready(order, open_run(tmp_path / "first"))
     file = tmp_path / "first" / "split.json"
-    same = make_ready(replace(order, labelled=None, val=None, split=file), open_run(tmp_path / "second"))
+    again, second = replace(order, labelled=None, val=None, split=file), open_run(tmp_path / "second")
+    same = make_ready(again, second)
     assert same.split == ready.split
+    changed = json.loads(file.read_text()) | {"hash": ""}
+    changed["unlabelled"] += changed["val"]
+    changed["val"] = []
+    file.write_text(json.dumps(changed))
+    with pytest.raises(SettingsError, match=r"split.json: changed since .* was begun with it; bring it back or"):
+        make_ready(again, second)
+    file.unlink()  # the run has its own
+    assert make_ready(again, second).split == same.split
 
 
 def test_a_catalogue_serves_as_data(order: Order, phantoms: Path, tmp_path: Path) -> None:

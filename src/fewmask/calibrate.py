@@ -33,18 +33,29 @@ def calibrate(run: Run, catalogue: Catalogue, split: Split, cache: Cache) -> Cal
     evidence = {case: read_evidence(path) for case, path in seen.items() if path.is_file()}
     labelled = [case for case in split.cases("labelled") if cache.has(case)][:MOST_LABELLED]
     images = [appearance(cache.normalised(case, model.intensity, model.fingerprint)) for case in labelled]
-    images += [one.image for one in evidence.values()]
-    val = [evidence[case] for case in split.val if case in evidence]
-    patients = {case.id: case.patient for case in catalogue.cases}
-    found = Calibration(
-        model=model_hash(run.model),
-        source="val",
-        points=points(val, dice_of(val_folder(run)), patients),
-        ranges=class_ranges(list(evidence.values()), catalogue.labels.names[1:]),
-        familiar=familiar_images(images),
-    )
+    found = calibration_from(model_hash(run.model), catalogue, split, evidence, dice_of(val_folder(run)), images)
     found.write(run.model)
     return found
+
+
+def calibration_from(
+    model: str,
+    catalogue: Catalogue,
+    split: Split,
+    evidence: Mapping[str, Evidence],
+    dice: Mapping[str, Mapping[str, float | None]],
+    labelled: Iterable[Mapping[str, float]],
+) -> Calibration:
+    """The calibration of a model (its hash) from evidence of val and unlabelled cases, val's Dice, and what labelled
+    images look like."""
+    val = [evidence[case] for case in split.val if case in evidence]
+    return Calibration(
+        model=model,
+        source="val",
+        points=points(val, dice, {case.id: case.patient for case in catalogue.cases}),
+        ranges=class_ranges(list(evidence.values()), catalogue.labels.names[1:]),
+        familiar=familiar_images([*labelled, *(one.image for one in evidence.values())]),
+    )
 
 
 def val_folder(run: Run) -> Path | None:

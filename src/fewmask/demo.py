@@ -17,7 +17,7 @@ from fewmask.resolution import Request
 from fewmask.runs import Run
 
 METHODS = ("supervised", "fixmatch")
-PATIENTS, LABELLED, VAL, TEST = 24, 3, 2, 6
+PATIENTS, LABELLED, VAL, TEST = 24, 3, 5, 6
 SETTINGS = {
     "plan": {"size": [64, 64]},
     "train": {"steps": 600, "validations": 4},

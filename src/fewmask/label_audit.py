@@ -32,10 +32,12 @@ from fewmask.resolution import Request
 from fewmask.runs import Run, atomic_write
 from fewmask.seeding import generator
 from fewmask.trust import EVIDENCE, Calibration, Evidence, read_calibration, read_evidence
-from fewmask.trust.calibration import LEAST_CASES, Curve
+from fewmask.trust.calibration import Curve, enough
 from fewmask.types import Split
 
 FILE = "suspects.csv"
+LEAST_DICE = 0.3
+"""Median Dice of the folds' models and the given masks, under which the models are too poor to accuse."""
 LEAST_OTHERS = 3
 """Other cases of a class from which it is told what agreement is worth."""
 
@@ -58,17 +60,19 @@ class Suspect:
 @dataclass(frozen=True, kw_only=True)
 class LabelAudit:
     """suspects: the worst class of each case, the most suspicious first; calibrated: cases that the run's trust is
-    calibrated on from now on, None where it was left as it is."""
+    calibrated on from now on, None where it was left as it is; median: Dice of the folds' models and the masks."""
 
     suspects: tuple[Suspect, ...]
     rows: tuple[Suspect, ...]
     folds: int
     calibrated: int | None
+    median: float
 
     def to_json(self) -> dict[str, Any]:
         return {
             "folds": self.folds,
             "calibrated_on": self.calibrated,
+            "median_dice": self.median,
             "suspects": [vars(one) for one in self.suspects],
         }
 
@@ -79,9 +83,9 @@ def audit_labels(
     """Train `folds` models, each without a part of the run's labelled patients, and rank the given masks by how much
     these contradict them; writes suspects.csv, and each fold's run to `out`/folds.  The same call continues.
 
-    steps: budget of each fold, None: the run's.  Where val has fewer than ten cases, the out-of-fold ones join it in
-    the run's calibration.  Raises SettingsError for fewer than 2 folds or patients, and where `out` holds folds that
-    were cut otherwise; DataError where RUN is none.
+    steps: budget of each fold, None: the run's.  Where val has too few cases to calibrate on, the out-of-fold ones join
+    it in the run's calibration, unless the folds' models are poor.  Raises SettingsError for fewer than 2 folds or
+    patients, and where `out` holds folds that were cut otherwise; DataError where RUN is none.
     """
     if folds < 2:
         raise SettingsError(f"--folds {folds}: at least 2, a model must not learn from the mask that it judges")
@@ -119,11 +123,13 @@ def audit_labels(
     rows = suspects(evidence, dice, {case.id: case.patient for case in catalogue.cases})
     atomic_write(out / FILE, _table(rows))
     worst = {one.case: one for one in reversed(rows)}
+    median = float(np.median([one.dice for one in rows])) if rows else 0.0
     return LabelAudit(
         suspects=tuple(sorted(worst.values(), key=_most_suspicious)),
         rows=tuple(rows),
         folds=len(parts),
-        calibrated=_join(folder, catalogue, evidence, dice),
+        calibrated=_join(folder, catalogue, evidence, dice) if median >= LEAST_DICE else None,
+        median=median,
     )
 
 
@@ -252,7 +258,7 @@ def _join(
     model = model_hash(run.model)
     before = read_calibration(run.model, model) or Calibration(model=model, source="val")
     own = tuple(point for point in before.points if point.origin == "val")
-    if len({point.case for point in own}) >= LEAST_CASES:
+    if enough(own):
         return None
     first = max((point.case for point in own), default=-1) + 1
     group = max((point.group for point in own), default=-1) + 1
@@ -273,6 +279,11 @@ def audit_text(found: LabelAudit, most: int = 20) -> str:
     lines = [f"{len(found.suspects)} labelled cases, each judged by a model that did not learn from it; worst first:"]
     for one in found.suspects[:most]:
         lines.append(f"  {one.case}  {one.name}  Dice {one.dice:.2f}, expected {one.expected:.2f}")
+    if found.median < LEAST_DICE:
+        lines.append(
+            f"the models of the folds are poor (median Dice {found.median:.2f}), so little can be told of the masks; "
+            "train them longer (--steps)"
+        )
     if found.calibrated is not None:
         lines.append(f"trust of the run's masks is now calibrated on {found.calibrated} cases")
     return "\n".join(lines)

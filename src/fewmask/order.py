@@ -207,7 +207,12 @@ def _compare(order: Order, run: Run) -> None:
 
 def _split(order: Order, run: Run, catalogue: Catalogue) -> Split:
     if run.split.exists():
-        return read_split(run.split)
+        split = read_split(run.split)
+        if order.split is not None and order.split.exists() and split_for(order, catalogue)[0] != split:
+            raise SettingsError(
+                f"{order.split}: changed since {run.root} was begun with it; bring it back or choose another --out"
+            )
+        return split
     split, reasons = split_for(order, catalogue)
     for reason in reasons:
         say(f"split: {reason}", order.quiet)

@@ -17,7 +17,7 @@ from fewmask.predictors import find_model, model_hash
 from fewmask.runs import Run
 from fewmask.seeding import generator
 from fewmask.trust import TRUST, WHOLE, Calibration, Verdict, read_calibration, read_trust
-from fewmask.trust.calibration import LEAST_CASES, MISS, Curve
+from fewmask.trust.calibration import ENOUGH, MISS, Curve
 
 RESAMPLES = 1000
 BLOCKING = ("volume", "intensity", "components", "touching", "not found", "found by")
@@ -141,7 +141,7 @@ def worklist_text(found: Worklist, most: int = 20) -> str:
     if found.mean is None:
         lines = [f"accept 0 of {count} masks: no number of them keeps an expected mean Dice of {found.target:g}"]
         if all(one.predicted_dice is None for one in found.review):
-            lines = [f"accept 0 of {count} masks: ranking only, for fewer than {LEAST_CASES} val cases have a mask"]
+            lines = [f"accept 0 of {count} masks: ranking only, for fewer than {ENOUGH} in val have a mask"]
     else:
         interval = f"90 %: {found.low:.3f} to {found.high:.3f}"
         lines = [f"accept {len(found.accept)} of {count} masks: expected mean Dice {found.mean:.3f} ({interval})"]

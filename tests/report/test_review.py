@@ -133,7 +133,7 @@ def test_a_whole_review_by_keyboard_alone(page, trusted, tmp_path):
         assert browser.value("document.querySelectorAll('.card').length") == 10
         assert browser.value("document.querySelector('#viewer h3').textContent") == EVIL
         assert browser.value("document.querySelectorAll('img[onerror]').length") == 0
-        browser.press("4", "a")  # graded, accepted; the next one is shown
+        browser.press("4", "A")  # graded, accepted, caps lock on; the next one is shown
         second = browser.value("document.querySelector('#viewer h3').textContent")
         assert second != EVIL
         before = browser.value("document.getElementById('place').textContent")

@@ -1,6 +1,7 @@
 """Scores become Dice by a rising curve; intervals cover as often as they say; names stay at home."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fewmask.errors import DataError
 from fewmask.trust.calibration import (
     LEAST_CASES,
+    LEAST_PATIENTS,
     MISS,
     WHOLE,
     Bounds,
@@ -76,6 +78,13 @@ def test_under_ten_cases_only_ranks():
     assert Calibration(model="m", source="val", points=points(LEAST_CASES - 1)).of("organ", "quick") is None
     found = Calibration(model="m", source="val", points=points(LEAST_CASES)).of("organ", "quick")
     assert found is not None and found(0.6)[0] == pytest.approx(0.6)
+
+
+def test_many_cases_of_few_patients_only_rank():
+    many = [replace(point, group=point.case % LEAST_PATIENTS) for point in points(20)]
+    assert Calibration(model="m", source="val", points=many).of("organ", "quick") is not None
+    few = [replace(point, group=point.case % (LEAST_PATIENTS - 1)) for point in many]
+    assert Calibration(model="m", source="val", points=few).of("organ", "quick") is None
 
 
 def test_a_rare_class_borrows_from_the_others_but_the_whole_mask_never_does():

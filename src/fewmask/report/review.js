@@ -236,9 +236,10 @@
     const inside = viewer.contains(event.target) || gallery.contains(event.target) || event.target === document.body;
     if (!inside || (event.target.tagName === "BUTTON" && (event.key === "Enter" || event.key === " "))) return;
     if (event.target === document.body && ["ArrowUp", "ArrowDown"].includes(event.key)) return;  // the page scrolls
-    if (decisions[event.key]) decide(decisions[event.key]);
-    else if ("12345".includes(event.key)) { change({ grade: Number(event.key) }); draw(); viewer.focus({ preventScroll: true }); }
-    else if (keys[event.key]) { keys[event.key](); if (event.key !== "n") viewer.focus({ preventScroll: true }); }
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;  // with caps lock, too
+    if (decisions[key]) decide(decisions[key]);
+    else if ("12345".includes(key)) { change({ grade: Number(key) }); draw(); viewer.focus({ preventScroll: true }); }
+    else if (keys[key]) { keys[key](); if (key !== "n") viewer.focus({ preventScroll: true }); }
     else return;
     event.preventDefault();
   });

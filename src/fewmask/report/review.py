@@ -28,7 +28,7 @@ from fewmask.report.page import Content, Markup, data, element, table
 from fewmask.report.record import Record
 from fewmask.review import FORMAT, mask_hash
 from fewmask.trust import TRUST, WHOLE, Verdict, read_trust
-from fewmask.trust.calibration import LEAST_CASES
+from fewmask.trust.calibration import ENOUGH
 from fewmask.trust.verdict import FLAGS
 
 FEW = 120
@@ -78,7 +78,7 @@ def review(record: Record, volumes: int = 0) -> list[Content]:
         "Predicted Dice with its 90 % interval, from how far the model's own opinions agree, calibrated on cases whose "
         "masks are known and were not learned from."
         if calibrated
-        else f"Ranking only: fewer than {LEAST_CASES} val cases have a mask, so agreement is not translated into Dice."
+        else f"Ranking only: fewer than {ENOUGH} in val have a mask, so agreement is not translated into Dice."
     )
     keys = [[element("kbd", key), " ", what, "  "] for key, what in KEYS]
     return [

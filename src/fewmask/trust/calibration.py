@@ -21,8 +21,10 @@ from fewmask.errors import DataError
 from fewmask.runs import atomic_write
 
 FILE = "calibration.json"
-LEAST_CASES = 10
-"""Cases of known Dice under which nothing is predicted: the score then only ranks."""
+LEAST_CASES, LEAST_PATIENTS = 10, 5
+"""Cases of known Dice, and patients among them, under which nothing is predicted: the score then only ranks.  Ten
+frames of two patients say little about a third."""
+ENOUGH = f"{LEAST_CASES} cases of {LEAST_PATIENTS} patients"
 MISS = 0.10
 """Share of cases that an interval may miss."""
 FOLDS = 20
@@ -111,6 +113,12 @@ class Point:
     origin: Literal["val", "out-of-fold"] = "val"
 
 
+def enough(points: Sequence[Point]) -> bool:
+    """Whether Dice can be predicted from these."""
+    cases, patients = ({getattr(point, of) for point in points} for of in ("case", "group"))
+    return len(cases) >= LEAST_CASES and len(patients) >= LEAST_PATIENTS
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
     """The range of a number among the training images: robust centre and deviation, and its ends."""
@@ -180,7 +188,7 @@ class Calibration:
         own = [p for p in known if p.name == name]
         if len(own) < LEAST_CASES and name != WHOLE:
             own = [p for p in known if p.name != WHOLE]
-        if len({point.case for point in own}) < LEAST_CASES:
+        if not enough(own):
             return None
         return Calibrated([p.score[level] for p in own], [p.dice for p in own], [p.group for p in own])
 

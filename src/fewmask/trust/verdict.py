@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from fewmask.errors import DataError
 from fewmask.runs import atomic_write
-from fewmask.trust.calibration import LEAST_CASES, WHOLE, Calibration
+from fewmask.trust.calibration import ENOUGH, WHOLE, Calibration
 from fewmask.trust.evidence import ClassEvidence, Evidence
 from fewmask.trust.familiarity import size_of
 from fewmask.trust.members import Level
@@ -23,7 +23,7 @@ ACCEPT, REJECT = 0.8, 0.5
 """Predicted Dice from which a mask is accepted, and below which it is rejected; `triage` asks for another target."""
 EMPTY_RIGHTLY = 0.9
 """Share of calibration cases in which a class was rightly not found, from which that is accepted."""
-RANKING_ONLY = f"ranking only: fewer than {LEAST_CASES} calibration cases"
+RANKING_ONLY = f"ranking only: fewer than {ENOUGH} to calibrate on"
 UNLIKE = "intensity unlike training"
 
 
