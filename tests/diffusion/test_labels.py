@@ -32,10 +32,11 @@ class Oracle(nn.Module):
         return self.logits.float()
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1])
 @pytest.mark.parametrize("count", [1, 4, 10])
-def test_an_oracle_is_found_again_from_any_noise(count):
+def test_an_oracle_is_found_again_from_any_noise(count, scale):
     label = torch.randint(0, 3, (2, 5, 7), generator=torch.Generator().manual_seed(0))
-    oracle, diffusion = Oracle(label), LabelDiffusion(3, 1000)
+    oracle, diffusion = Oracle(label), LabelDiffusion(3, 1000, scale)
     found = diffusion.sample(oracle, torch.zeros(2, 1, 5, 7), torch.randn(2, 3, 5, 7), count)
     torch.testing.assert_close(found, (encoded(label, 3) + 1) / 2)
     assert oracle.seen == list(sampling_times(1000, count))
@@ -50,6 +51,18 @@ def test_the_guard_draws_noisy_levels_only(times, lowest):
         assert t.min() < lowest + 25 and t.max() > 975
     else:  # nothing of the label is left
         assert abs(noisy.mean()) < 0.15 and abs(noisy.std() - 1) < 0.1
+
+
+def test_of_a_smaller_scale_less_is_left_at_the_same_time():
+    """A block of 9 voxels is told by its mean at full scale up to noise that hides a tenth of it wholly."""
+    label = torch.randint(0, 2, (400, 1, 1), generator=torch.Generator().manual_seed(2)).expand(400, 3, 3)
+    right = {}
+    for scale in (1.0, 0.1):
+        labels, generator = LabelDiffusion(2, 1000, scale), torch.Generator().manual_seed(3)
+        noise = torch.randn(400, 2, 3, 3, generator=generator)
+        noisy = labels.diffusion.add_noise(scale * encoded(label, 2), torch.full((400,), 500), noise)
+        right[scale] = float((noisy.mean((2, 3)).argmax(1) == label[:, 0, 0]).float().mean())
+    assert right[1.0] > 0.85 > 0.65 > right[0.1]
 
 
 def test_a_class_is_plus_one_and_the_others_minus_one():

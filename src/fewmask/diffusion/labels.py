@@ -1,4 +1,8 @@
-"""Diffusion of label maps: one-hot labels in {-1, +1} are noised and found again, given the image (Wang & Li 2023)."""
+"""Diffusion of label maps: one-hot labels in {-1, +1} are noised and found again, given the image (Wang & Li 2023).
+
+Neighbouring voxels have the same label, so a network finds a label of full scale again in noise that hides every single
+voxel, and need not look at the image; a smaller scale (Chen et al., ICLR 2023, arXiv:2208.04202, section 3.3) makes it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,12 @@ def encoded(label: Tensor, classes: int) -> Tensor:
 class LabelDiffusion(nn.Module):
     """Draws the denoiser's training inputs and samples labels from it.
 
-    The denoiser returns logits; the x0-hat that they stand for is 2 softmax - 1, on the scale that was noised.
+    The denoiser returns logits; the x0-hat that they stand for is scale (2 softmax - 1), on the scale that was noised.
     """
 
-    def __init__(self, classes: int, times: int) -> None:
+    def __init__(self, classes: int, times: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.scale = classes, scale
         self.diffusion = GaussianDiffusion(linear_betas(times))
 
     def draw(self, label: Tensor, times: Times, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -36,7 +40,7 @@ class LabelDiffusion(nn.Module):
         steps = self.diffusion.steps
         lowest = {"all": 0, "upper": steps // 2, "last": steps - 1}[times]
         t = torch.randint(lowest, steps, (len(label),), device=label.device, generator=generator)
-        x0 = encoded(label, self.classes)
+        x0 = self.scale * encoded(label, self.classes)
         noise = torch.randn(x0.shape, device=x0.device, generator=generator)
         return self.diffusion.add_noise(x0, t, noise), t
 
@@ -44,6 +48,7 @@ class LabelDiffusion(nn.Module):
         """Probabilities (B, K, *S) after `count` DDIM steps from noise (B, K, *S)."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return 2 * denoiser(x, t, image).float().softmax(1) - 1
+            return self.scale * (2 * denoiser(x, t, image).float().softmax(1) - 1)
 
-        return (ddim(denoise, self.diffusion, noise, sampling_times(self.diffusion.steps, count)) + 1) / 2
+        found = ddim(denoise, self.diffusion, noise, sampling_times(self.diffusion.steps, count))
+        return (found / self.scale + 1) / 2

@@ -60,6 +60,8 @@ class DiffCL(SemiSupervised):
             """Noise levels T (3)."""
             samples: int = Field(10, ge=1)
             """DDIM steps of a pseudo-label (4)."""
+            scale: float = Field(1.0, gt=0, le=1)
+            """Of the labels that are noised: at 1 they can be found again without the image up to high noise."""
             guard: Times = "upper"
             """Noise levels at which it learns pseudo-labels: the noised label is its input, so at low noise it could
             copy what it should learn (7)."""
@@ -109,7 +111,7 @@ class DiffCL(SemiSupervised):
             normalisation=diffusion.normalisation,
             dropout=diffusion.dropout,
         )
-        self.labels = LabelDiffusion(task.classes, diffusion.times)
+        self.labels = LabelDiffusion(task.classes, diffusion.times, diffusion.scale)
         self.propagation = LabelPropagation(
             task.dims,
             network.decoder_channels[-config.propagation.level],
@@ -189,4 +191,4 @@ class DiffCL(SemiSupervised):
 
     def _sampling(self, beside: nn.Module | None) -> Predictor:
         settings = self.config.diffusion
-        return DiffusionPredictor(self.sampler.network, settings.times, settings.samples, beside)
+        return DiffusionPredictor(self.sampler.network, settings.times, settings.samples, beside, settings.scale)

@@ -19,11 +19,13 @@ class DiffusionPredictor(Predictor):
 
     stochastic = True
 
-    def __init__(self, denoiser: nn.Module, times: int, samples: int, beside: nn.Module | None = None) -> None:
-        """times: noise levels T that the denoiser was trained with."""
+    def __init__(
+        self, denoiser: nn.Module, times: int, samples: int, beside: nn.Module | None = None, scale: float = 1.0
+    ) -> None:
+        """times, scale: noise levels T and scale of labels that the denoiser was trained with."""
         super().__init__()
         self.denoiser, self.beside, self.samples = denoiser, beside, samples
-        self.labels = LabelDiffusion(denoiser.spec["classes"], times)
+        self.labels = LabelDiffusion(denoiser.spec["classes"], times, scale)
 
     @property
     def width(self) -> int:
@@ -36,13 +38,15 @@ class DiffusionPredictor(Predictor):
             "denoiser": self.denoiser.spec,
             "times": self.labels.diffusion.steps,
             "samples": self.samples,
+            "scale": self.labels.scale,
             "beside": None if self.beside is None else self.beside.spec,
         }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         beside = None if spec["beside"] is None else build_from_spec(spec["beside"])
-        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside)
+        scale = spec.get("scale", 1.0)  # absent from models of before there was one
+        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside, scale)
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
         noise = noise_of(seed, (self.labels.classes, *image.shape[2:]), image.device)
