@@ -47,7 +47,7 @@ def evidence_of(pairs, soft=None):
     return ClassEvidence(
         agreement=pairs,
         soft_dice=soft or [None] * size,
-        confidence=0.9,
+        confidence=0.9 if soft else None,
         voxels=5,
         volume_ml=None,
         components=1,
@@ -55,11 +55,13 @@ def evidence_of(pairs, soft=None):
     )
 
 
-def test_the_score_is_the_mean_soft_dice_of_the_level():
-    pairs = [[None if a == b else 0.5 for b in range(4)] for a in range(4)]
+def test_the_score_is_the_mean_of_agreement_soft_dice_and_confidence():
+    pairs = [[None if a == b else 0.5 if max(a, b) < 3 else 0.1 for b in range(4)] for a in range(4)]
     one = evidence_of(pairs, [1.0, 0.8, 0.6, 0.2])
-    assert one.score("quick") == pytest.approx(0.8) and one.score("full") == pytest.approx(0.65)
-    assert one.pairwise("quick") == pytest.approx(0.5)
+    assert (one.pairwise("quick"), one.pairwise("full")) == (pytest.approx(0.5), pytest.approx(0.3))
+    assert one.score("quick") == pytest.approx((0.5 + 0.8 + 0.9) / 3)
+    assert one.score("full") == pytest.approx((0.3 + 0.65 + 0.9) / 3)
+    assert evidence_of([[None]], [0.7]).score("quick") == pytest.approx(0.8), "one member agrees with nobody"
 
 
 def test_a_class_that_only_others_found_scores_nothing_and_that_nobody_found_is_none():

@@ -39,15 +39,18 @@ class ClassEvidence:
     border: float
 
     def score(self, level: Level) -> float | None:
-        """Mean over the members of a level of the soft Dice of their probabilities with the mask, in [0, 1].
+        """Mean of three signs, in [0, 1]; 0: only others found the class; None: nobody did.
 
-        The plain member's own is the soft Dice confidence of Borges et al. (arXiv:2402.10665).  0: only others found
-        the class; None: nobody did.
+        How far the members' labels agree (`pairwise`), how far their probabilities lie where the mask does (the soft
+        Dice confidence of Borges et al., arXiv:2402.10665, averaged over members), and how sure the network is of its
+        mask.  None of them is the best on all data (docs/results/trust.md).
         """
-        known = [value for value in self.soft_dice[: self._count(level)] if value is not None]
-        if known:
-            return sum(known) / len(known)
-        return None if self.pairwise(level) is None else 0.0
+        pairwise = self.pairwise(level)
+        soft = [value for value in self.soft_dice[: self._count(level)] if value is not None]
+        if not soft or self.confidence is None:
+            return None if pairwise is None else 0.0
+        signs = [sum(soft) / len(soft), self.confidence, *([] if pairwise is None else [pairwise])]
+        return sum(signs) / len(signs)
 
     def pairwise(self, level: Level) -> float | None:
         """Mean Dice of all pairs of members (Zenk et al., MedIA 2025, arXiv:2406.03323); None: nobody found the class.
