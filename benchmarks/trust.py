@@ -169,12 +169,13 @@ def prove(run: Run, out: Path, level: Level) -> dict:
     for role in ("val", "test"):
         cases = [catalogue.by_id[case] for case in getattr(split, role)]
         scored[role] = scored_cases(out / role, cases, catalogue, out / "model", run, role, level)
-    labelled = split.cases("labelled")[:MOST_LABELLED]
-    images = [appearance(read_prepared(model, catalogue.by_id[case]).image) for case in labelled]
     paths = {case: run.predictions / EVIDENCE / f"{case}.json" for case in split.unlabelled}
     val, val_dice = scored["val"]
     evidence = {one.case: one for one in val}
     evidence |= {case: read_evidence(path) for case, path in paths.items() if path.is_file()}
+    # a run of before there was trust has no evidence of its unlabelled images, but these are known to it all the same
+    looked_at = [*split.cases("labelled"), *(case for case in paths if case not in evidence)][:MOST_LABELLED]
+    images = [appearance(read_prepared(model, catalogue.by_id[case]).image) for case in looked_at]
     calibration = calibration_from(model_hash(out / "model"), catalogue, split, evidence, val_dice, images)
     test, test_dice = scored["test"]
     found = {"members": list(test[0].members), "calibration_cases": calibration.cases}
