@@ -62,6 +62,7 @@ class Demonstration:
                 f"masks   {self.runs[METHODS[-1]].predictions}",
                 "",
                 "next",
+                f"  fewmask triage {run} --target-dice 0.85     # which masks to accept, which to review",
                 f"  fewmask run {data} --labelled 1 --test {TEST} --out demo-one     # one labelled patient",
                 "  fewmask run YOUR_FOLDER --out my-run                 # your images, a few of them with masks",
                 f"  fewmask predict {run} YOUR_IMAGE.nii.gz --out masks",
