@@ -12,7 +12,7 @@ from fewmask.data import formats
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
 from fewmask.data.splits import read_split, write_split
-from fewmask.errors import SettingsError
+from fewmask.errors import DataError, SettingsError
 from fewmask.label_audit import LabelAudit, _check_same, _without, audit_labels, audit_text, held_out, suspects
 from fewmask.runs import Run
 from fewmask.trust import Evidence
@@ -112,9 +112,13 @@ def test_poor_models_accuse_nobody(median, told):
     assert ("median Dice 0.05), so little can be told of the masks; train them longer (--steps)" in text) == told
 
 
-def test_one_fold_is_refused(finished, tmp_path):
+def test_one_fold_no_run_and_the_run_itself_are_refused(finished, tmp_path):
     with pytest.raises(SettingsError, match="--folds 1: at least 2"):
         audit_labels(finished.run.root, tmp_path, folds=1)
+    with pytest.raises(SettingsError, match="the run itself; name another folder"):
+        audit_labels(finished.run.root, finished.run.root)
+    with pytest.raises(DataError, match=r"no run in it \(no split.json\)"):
+        audit_labels(tmp_path / "nowhere", tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -76,5 +76,5 @@ def test_wrong_input_is_named(finished, tmp_path):
         suggest(root, 0)
     with pytest.raises(DataError, match="2 unlabelled patients with a prediction and its evidence, 99 asked"):
         suggest(root, 99)
-    with pytest.raises(DataError, match=r"no cases\.csv"):
+    with pytest.raises(DataError, match=r"no run in it"):
         suggest(tmp_path, 1)

@@ -11,8 +11,7 @@ from fewmask.data.repair import repair
 from fewmask.data.scan import JOURNAL
 from fewmask.data.scan import scan as scan_folder
 from fewmask.data.splits import read_split
-from fewmask.errors import DataError
-from fewmask.runs import Run
+from fewmask.runs import existing_run
 
 StrPath = str | Path
 
@@ -67,9 +66,7 @@ def export_nnunet(
     """
     from fewmask.trust import TRUST, WHOLE, read_trust  # torch; a scan starts without it
 
-    finished = Run(Path(run))
-    if not finished.split.is_file():
-        raise DataError(f"{run}: no run in it (no split.json); give the folder that `fewmask run --out` wrote")
+    finished = existing_run(Path(run))
     folder = finished.predictions if masks is None else Path(masks)
     catalogue = read_catalogue(finished.catalogue)
     verdicts = read_trust(folder / TRUST) if (folder / TRUST).is_file() else []

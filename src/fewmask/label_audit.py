@@ -29,7 +29,7 @@ from fewmask.prediction import predict, write_verdicts
 from fewmask.predictors import model_hash
 from fewmask.progress import say
 from fewmask.resolution import Request
-from fewmask.runs import Run, atomic_write
+from fewmask.runs import Run, atomic_write, existing_run
 from fewmask.seeding import generator
 from fewmask.trust import EVIDENCE, Calibration, Evidence, read_calibration, read_evidence
 from fewmask.trust.calibration import Curve, enough
@@ -89,7 +89,9 @@ def audit_labels(
     """
     if folds < 2:
         raise SettingsError(f"--folds {folds}: at least 2, a model must not learn from the mask that it judges")
-    folder = Run(run)
+    folder = existing_run(run)
+    if out.resolve() == run.resolve():
+        raise SettingsError(f"--out {out}: the run itself; name another folder, its folds are runs of their own")
     catalogue, split, config = read_catalogue(folder.catalogue), read_split(folder.split), config_of(folder)
     parts = held_out(catalogue, split, folds)
     evidence: list[Evidence] = []

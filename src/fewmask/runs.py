@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from fewmask.errors import OutOfMemory, SettingsError
+from fewmask.errors import DataError, OutOfMemory, SettingsError
 
 REQUEST = "request.json"
 """What a run folder was begun with."""
@@ -125,6 +125,14 @@ class Run:
         if [entry.name for entry in self.root.iterdir()] == [LOCK]:
             (self.root / LOCK).unlink()
             self.root.rmdir()
+
+
+def existing_run(folder: Path) -> Run:
+    """The run in `folder`.  Raises DataError where there is none."""
+    run = Run(folder)
+    if not run.split.is_file():
+        raise DataError(f"{folder}: no run in it (no split.json); give the folder that `fewmask run --out` wrote")
+    return run
 
 
 _HELD: set[TextIO] = set()

@@ -19,7 +19,7 @@ from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.predictors import find_model, load_model, model_hash
 from fewmask.reading import read_prepared
-from fewmask.runs import Run
+from fewmask.runs import existing_run
 from fewmask.seeding import generator
 from fewmask.trust import EVIDENCE, WHOLE, Evidence, descriptor, judge, read_calibration, read_evidence
 
@@ -50,7 +50,7 @@ def suggest(run: Path, count: int, strategy: str = "gain", seed: int = 0) -> lis
         raise SettingsError(f"--strategy {strategy}{nearest(strategy, STRATEGIES)}")
     if count < 1:
         raise SettingsError(f"-n {count}: at least 1")
-    folder = Run(run)
+    folder = existing_run(run)
     catalogue, split, model = read_catalogue(folder.catalogue), read_split(folder.split), find_model(run)
     calibration = read_calibration(model, model_hash(model))
     patient = {case.id: case.patient for case in catalogue.cases}

@@ -41,7 +41,7 @@ def test_mistakes_are_one_line_with_their_status(fewmask, finished, tmp_path, on
         (("triage", root, "--target-dice", "2"), 2, "--target-dice 2"),
         (("triage", tmp_path, "--target-dice", "0.9"), 3, "no model"),
         (("suggest", root, "-n", "0"), 2, "-n 0"),
-        (("suggest", tmp_path), 3, "no cases.csv"),
+        (("suggest", tmp_path), 3, "no run in it"),
         (("audit-labels", root, "--out", tmp_path / "a", "--folds", "1"), 2, "--folds 1"),
         (("apply-review", tmp_path / "none.json"), 3, "no such file"),
         (("predict", root, tmp_path, "--out", tmp_path / "m", "--trust", "ful"), 2, "did you mean 'full'"),
