@@ -61,6 +61,8 @@ def main() -> None:
             atomic_write(given.out / "active_round.json", json.dumps(rows, indent=2) + "\n")
     for kind in ("before", "gain", "random"):
         dice = [row["dice"] for row in rows if row["labelled"].startswith(kind)]
+        if not dice:  # --draws 0
+            continue
         print(f"{kind:8} {np.mean(dice):.3f} ({min(dice):.3f} to {max(dice):.3f}, {len(dice)} runs)")
 
 
