@@ -101,6 +101,11 @@ def test_the_table_reads_back(evidence, tmp_path):
             assert (first is None) == (second is None) and (first is None or second == pytest.approx(first, rel=1e-4))
 
 
+def test_every_voxel_of_a_large_organ_is_counted(evidence, tmp_path):
+    write_trust(judge(evidence(voxels=1_753_092), None), tmp_path / "trust.csv")
+    assert [row.voxels for row in read_trust(tmp_path / "trust.csv")] == [1_753_092] * 2
+
+
 def test_a_broken_table_names_the_line(evidence, tmp_path):
     path = tmp_path / "trust.csv"
     with pytest.raises(DataError, match=r"trust\.csv: not there; make it with: fewmask predict"):

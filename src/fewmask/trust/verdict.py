@@ -176,8 +176,9 @@ def write_trust(verdicts: Iterable[Verdict], path: Path) -> None:
     writer.writerow(COLUMNS)
     for one in verdicts:
         numbers = [_written(value) for value in (one.predicted_dice, one.low, one.high)]
-        more = [_written(value) for value in (one.agreement, one.confidence, one.voxels, one.volume_ml)]
-        writer.writerow([one.case, one.name, *numbers, one.flag, "; ".join(one.reasons), *more, one.opinions])
+        signs = [_written(value) for value in (one.agreement, one.confidence)]
+        size = [one.voxels, _written(one.volume_ml)]
+        writer.writerow([one.case, one.name, *numbers, one.flag, "; ".join(one.reasons), *signs, *size, one.opinions])
     atomic_write(path, text.getvalue())
 
 
