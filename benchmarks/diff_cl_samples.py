@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from fewmask.audit import audited, config_of, variants
+from fewmask.collection import predict
 from fewmask.evaluation import evaluate
-from fewmask.prediction import predict
 from fewmask.predictors import Model, save_model
 from fewmask.runs import Run
 

@@ -19,12 +19,12 @@ import torch
 from scipy.stats import rankdata
 
 from fewmask.audit import audited, config_of, variants
+from fewmask.collection import predict
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.prepare import prepare
 from fewmask.data.splits import read_split
 from fewmask.evaluation import evaluate
 from fewmask.order import preparation_for
-from fewmask.prediction import predict
 from fewmask.predictors import save_model
 from fewmask.predictors.largest_component import lesser_pieces
 from fewmask.runs import Run

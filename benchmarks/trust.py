@@ -22,12 +22,12 @@ from scipy.stats import pearsonr, spearmanr
 
 from fewmask.audit import config_of
 from fewmask.calibrate import MOST_LABELLED, calibration_from, dice_of
+from fewmask.collection import predict
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.splits import read_split
 from fewmask.evaluation import evaluate
 from fewmask.methods import build_method
-from fewmask.prediction import predict
 from fewmask.predictors import Model, load_model, model_hash, save_model
 from fewmask.reading import read_prepared
 from fewmask.runs import Run, atomic_write

@@ -8,15 +8,17 @@ import torch
 from PIL import Image
 
 from fewmask import predictors
+from fewmask.collection import predict
 from fewmask.config import Predict
 from fewmask.data import formats
 from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.prepare import prepare
 from fewmask.errors import DataError, OutOfMemory, SettingsError
-from fewmask.prediction import predict, predict_case, predict_prepared
+from fewmask.prediction import predict_case
 from fewmask.predictors import Model, Predictor, save_model
 from fewmask.types import Case, LabelSet, Split
+from fewmask.windows import predict_prepared
 
 LABELS = LabelSet(names=("background", "one", "two"), values=(0, 7, 200))
 

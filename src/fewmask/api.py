@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewmask import config, job, prediction
+from fewmask import collection, config, job
 from fewmask.comparison import compare as comparing
 from fewmask.comparison.compare import Comparison
 from fewmask.comparison.grid import split_list
@@ -133,7 +133,7 @@ def predict(
     """
     several = [inputs] if isinstance(inputs, str | Path) else inputs
     inside = Run(Path(model)).model
-    return prediction.predict(
+    return collection.predict(
         inside if inside.is_dir() else Path(model),
         [Path(entry) for entry in several],
         Path(out),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from fewmask.collection import predict
 from fewmask.config import Config, validated
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.layouts.found import some
@@ -23,7 +24,6 @@ from fewmask.data.splits import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.methods import build_method
-from fewmask.prediction import predict
 from fewmask.predictors import Model, load_model, save_model
 from fewmask.runs import Run, atomic_write
 from fewmask.statistics import bootstrap_interval, class_mean, paired_wilcoxon

@@ -12,12 +12,12 @@ from typing import Any
 from fewmask import audit as auditing
 from fewmask import changes, distributed
 from fewmask.calibrate import calibrate
+from fewmask.collection import predict, write_verdicts
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue
 from fewmask.device import choose_device
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order, Ready, make_ready, open_run
-from fewmask.prediction import predict, write_verdicts
 from fewmask.report import report as write_report
 from fewmask.runs import REQUEST, Run, atomic_write
 from fewmask.training import trainer

@@ -18,6 +18,7 @@ import numpy as np
 from fewmask import job
 from fewmask.audit import config_of
 from fewmask.calibrate import dice_of, points
+from fewmask.collection import predict, write_verdicts
 from fewmask.config import Config
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.split_request import case_of
@@ -25,7 +26,6 @@ from fewmask.data.splits import read_split, write_split
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order
-from fewmask.prediction import predict, write_verdicts
 from fewmask.predictors import model_hash
 from fewmask.progress import say
 from fewmask.resolution import Request

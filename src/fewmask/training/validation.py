@@ -14,8 +14,8 @@ from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.intensity import Fingerprint
 from fewmask.methods.base import Method
-from fewmask.prediction import predict_prepared
 from fewmask.predictors import Predictor
+from fewmask.windows import predict_prepared
 
 
 class Validation:
