@@ -19,7 +19,8 @@ import numpy as np
 from fewmask import job
 from fewmask.audit import config_of
 from fewmask.data.catalogue import read_catalogue
-from fewmask.data.splits import check_split, read_split, write_split
+from fewmask.data.split_file import read_split, write_split
+from fewmask.data.splits import check_split
 from fewmask.label_audit import request_of
 from fewmask.order import Order
 from fewmask.runs import Run, atomic_write

@@ -24,7 +24,7 @@ from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.conform import prepare_label, prepared_geometry
 from fewmask.data.prepare import prepare
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.diffusion.calibration import Guides, gated
 from fewmask.diffusion.fusion import blend
 from fewmask.nets.guide import features_of

@@ -23,7 +23,7 @@ from fewmask.audit import config_of, variants
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
 from fewmask.data.prepare import prepare
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.methods.synthesis import Sample, Synthesis, synthesise
 from fewmask.nets.guide import features_of
 from fewmask.order import preparation_for

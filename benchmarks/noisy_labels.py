@@ -32,7 +32,8 @@ from torch import Tensor
 from fewmask import api
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, open_catalogue, write_catalogue
-from fewmask.data.splits import choose_split, write_split
+from fewmask.data.split_file import write_split
+from fewmask.data.splits import choose_split
 from fewmask.methods import fixmatch, proto_diff
 from fewmask.seeding import generator
 from fewmask.types import Split

@@ -22,7 +22,7 @@ from fewmask.audit import audited, config_of, variants
 from fewmask.collection import predict
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.prepare import prepare
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.evaluation import evaluate
 from fewmask.order import preparation_for
 from fewmask.predictors import save_model

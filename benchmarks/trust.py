@@ -25,7 +25,7 @@ from fewmask.calibrate import MOST_LABELLED, calibration_from, dice_of
 from fewmask.collection import predict
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.evaluation import evaluate
 from fewmask.methods import build_method
 from fewmask.predictors import Model, load_model, model_hash, save_model

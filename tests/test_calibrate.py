@@ -10,7 +10,7 @@ from fewmask import api
 from fewmask.calibrate import calibrate, dice_of, points, val_folder
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import read_catalogue
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.predictors import load_model, model_hash
 from fewmask.runs import Run
 from fewmask.trust import WHOLE, Evidence, read_calibration, read_trust

@@ -10,7 +10,7 @@ import pytest
 
 from fewmask import intake
 from fewmask.data.casetable import read_catalogue
-from fewmask.data.splits import write_split
+from fewmask.data.split_file import write_split
 from fewmask.errors import DataError
 from fewmask.runs import Run
 from fewmask.trust import WHOLE

@@ -11,7 +11,7 @@ from fewmask.config import parse_assignments
 from fewmask.data import formats
 from fewmask.data.catalogue import read_catalogue
 from fewmask.data.phantom import write_phantoms
-from fewmask.data.splits import read_split, write_split
+from fewmask.data.split_file import read_split, write_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.label_audit import LabelAudit, _check_same, _without, audit_labels, audit_text, held_out, suspects
 from fewmask.runs import Run

@@ -16,7 +16,7 @@ from fewmask import order as ordering
 from fewmask.data import formats
 from fewmask.data.catalogue import open_catalogue, write_catalogue
 from fewmask.data.formats import read_image, write_volume
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, OutOfMemory, SettingsError
 from fewmask.order import Order, grouped_by, make_ready, open_run, split_for
 from fewmask.resolution import Request

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewmask.data.splits import write_split
+from fewmask.data.split_file import write_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.pairing import evaluated, masks_by_name, reference_catalogue
 from fewmask.types import Split

@@ -4,7 +4,7 @@ import numpy as np
 
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import read_catalogue
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.predictors import load_model
 from fewmask.reading import read_prepared
 

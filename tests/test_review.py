@@ -7,7 +7,8 @@ import pytest
 
 from fewmask.data import formats
 from fewmask.data.catalogue import open_catalogue, read_catalogue
-from fewmask.data.splits import check_split, read_split
+from fewmask.data.split_file import read_split
+from fewmask.data.splits import check_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.review import applied_text, apply_review, mask_hash, prediction_of, read_review
 

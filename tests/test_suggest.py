@@ -3,7 +3,7 @@
 import pytest
 
 from fewmask.data.catalogue import read_catalogue
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.suggest import _by_gain, _random, suggest, suggestion_text
 from fewmask.trust import Evidence

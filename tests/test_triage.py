@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.triage import expected_means, triage, worklist, worklist_text
 from fewmask.trust import WHOLE, Calibration, Point, Verdict

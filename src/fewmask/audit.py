@@ -20,7 +20,7 @@ from fewmask.collection import predict
 from fewmask.config import Config, validated
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.layouts.found import some
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.methods import build_method

@@ -10,7 +10,7 @@ from fewmask.data.nnunet_raw import Exported, export
 from fewmask.data.repair import repair
 from fewmask.data.scan import JOURNAL
 from fewmask.data.scan import scan as scan_folder
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.runs import existing_run
 
 StrPath = str | Path

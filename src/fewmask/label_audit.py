@@ -21,8 +21,8 @@ from fewmask.calibrate import dice_of, points
 from fewmask.collection import predict, write_verdicts
 from fewmask.config import Config
 from fewmask.data.catalogue import Catalogue, read_catalogue
+from fewmask.data.split_file import read_split, write_split
 from fewmask.data.split_request import case_of
-from fewmask.data.splits import read_split, write_split
 from fewmask.errors import SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.order import Order

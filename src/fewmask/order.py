@@ -20,8 +20,9 @@ from fewmask.data.budget import shown
 from fewmask.data.cache import Cache, Preparation
 from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
 from fewmask.data.prepare import prepare
+from fewmask.data.split_file import read_split, write_split
 from fewmask.data.split_request import Exemplar
-from fewmask.data.splits import check_split, choose_split, read_split, write_split
+from fewmask.data.splits import check_split, choose_split
 from fewmask.device import check_name
 from fewmask.errors import DataError, SettingsError
 from fewmask.plan import Rank, make_plan, plan_rank

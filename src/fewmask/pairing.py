@@ -11,7 +11,7 @@ from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue
 from fewmask.data.folders import files_below
 from fewmask.data.layouts.found import identifier, in_order, patient_of
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import Run
 from fewmask.types import ROLES, Case, LabelSet

@@ -19,7 +19,8 @@ from fewmask.config import nearest
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue, write_catalogue
 from fewmask.data.grid import difference
-from fewmask.data.splits import check_split, read_split, write_split
+from fewmask.data.split_file import read_split, write_split
+from fewmask.data.splits import check_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.runs import Run, atomic_write, writing
 from fewmask.types import Case, LabelSet

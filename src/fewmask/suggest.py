@@ -15,7 +15,7 @@ import numpy as np
 
 from fewmask.config import nearest
 from fewmask.data.catalogue import read_catalogue
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.predictors import find_model, load_model, model_hash
 from fewmask.reading import read_prepared

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.predictors import find_model, model_hash
 from fewmask.runs import Run

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.review import mask_hash, prediction_of
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fewmask.comparison.grid import make_grid
 from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
-from fewmask.data.splits import read_split
+from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.order import Order
 from fewmask.resolution import Request

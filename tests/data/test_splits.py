@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fewmask.data.casetable import Catalogue
 from fewmask.data.scan import scan
-from fewmask.data.splits import check_split, choose_split, read_split, write_split
+from fewmask.data.split_file import read_split, write_split
+from fewmask.data.splits import check_split, choose_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.types import Case, LabelSet, Split
 

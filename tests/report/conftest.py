@@ -15,7 +15,7 @@ import yaml
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, write_catalogue
 from fewmask.data.grid import Grid
-from fewmask.data.splits import write_split
+from fewmask.data.split_file import write_split
 from fewmask.evaluation import evaluate
 from fewmask.runs import Run
 from fewmask.types import Case, LabelSet, Split

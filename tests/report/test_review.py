@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fewmask.data.catalogue import read_catalogue, write_catalogue
-from fewmask.data.splits import read_split, write_split
+from fewmask.data.split_file import read_split, write_split
 from fewmask.report import report
 from fewmask.report.record import read_records
 from fewmask.report.review import FEW, SMALL, review, review_data

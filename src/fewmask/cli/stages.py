@@ -91,7 +91,8 @@ def split(
     """Decide who is labelled, val and test. A layout's own lists are used where it has them."""
     from fewmask.data.budget import labelled_voxels
     from fewmask.data.catalogue import open_catalogue
-    from fewmask.data.splits import choose_split, write_split
+    from fewmask.data.split_file import write_split
+    from fewmask.data.splits import choose_split
     from fewmask.listing import split_json, split_text
     from fewmask.order import grouped_by
 
@@ -113,7 +114,8 @@ def suggest_exemplar(
 ) -> None:
     """Which image to label if only one can be. The one most like all others; no mask is looked at."""
     from fewmask.data.catalogue import open_catalogue
-    from fewmask.data.splits import check_split, read_split
+    from fewmask.data.split_file import read_split
+    from fewmask.data.splits import check_split
     from fewmask.exemplar import explain, suggest
 
     catalogue = open_catalogue(data, layout, quiet=quiet)

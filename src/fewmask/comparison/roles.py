@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewmask.comparison.grid import Budget, Grid, slug
 from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue, write_catalogue
-from fewmask.data.splits import read_split, write_split
+from fewmask.data.split_file import read_split, write_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.order import Order, prepare_cache, split_for
 from fewmask.progress import say
