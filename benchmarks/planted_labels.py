@@ -14,13 +14,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from noisy_labels import CPU, spoilt_data
 
 from fewmask import api
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, open_catalogue
 from fewmask.data.splits import choose_split
 from fewmask.label_audit import audit_labels
+from noisy_labels import CPU, spoilt_data
 
 
 def main() -> None:
