@@ -167,6 +167,13 @@ GRIDS = {
         shared=("--labelled", "3", "--val", "10", *CPU),
         cells=DIFFRECT,
     ),
+    "acdc-diffrect-small": Grid(
+        data="acdc",
+        steps=2000,
+        seeds=(1, 2),
+        shared=("--labelled", "3", "--val", "10", SMALL, *CPU),
+        cells=DIFFRECT,
+    ),
     "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
         data="acdc",
         steps=2000,
@@ -193,6 +200,7 @@ GRIDS = {
             "a channel a class": (UNHEARD, "method.colours=false"),
             "from the raw label": (UNHEARD, "method.start=0.6"),
             "guidance of the batch": (UNHEARD, "method.guidance=batch"),
+            "mean of both, guidance of each sample": ("method.guidance=sample",),
             "rectifier of width 16": (UNHEARD, "method.width=16"),
             "rectified labels as a term of their own": (UNHEARD, "method.rectified_loss.peak=0.3"),
             "mean of both": (),

@@ -26,6 +26,8 @@ from fewmask.types import Batch, Clock, Task, Update
 
 GUIDANCE = 999.0
 """A label distance of 1, as the number that modulates the rectifier (released code)."""
+FOLLOWED = 0.02
+"""Share of a step in the running mean of guidance."""
 LEAST_SIDE = 9
 """The rectifier halves every side four times, rounding up; a shorter side would be a single voxel before that."""
 
@@ -63,7 +65,7 @@ class DiffRect(SemiSupervised):
         )
         self.teacher = teacher_of(self.segmenter)
         self.average = teacher_of(self.rectifier)
-        self.register_buffer("last_guidance", torch.zeros(()))  # of unlabelled rows: what an audit rectifies with
+        self.register_buffer("presumed", torch.zeros(()))  # guidance of labels without a truth: also what audits tell
 
     def groups(self) -> dict[str, nn.Module]:
         return {"segmenter": self.segmenter, "rectifier": self.rectifier}
@@ -85,7 +87,9 @@ class DiffRect(SemiSupervised):
         truth = torch.where(x.valid, x.label, said)  # of ignored voxels nothing is known, so nothing is to be changed
         guidance = self._guidance(said, truth, x.valid)
         carries = [("fine", x.strong[0], said, truth, x.valid, guidance)]
-        if u is not None:
+        if u is None:
+            self._presumed(guidance, guidance)
+        else:
             raw = _probabilities(self.teacher(u.image)).detach()
             weak, keep = self._believed(raw)
             box = boxes(tuple(weak.shape), config.cutmix, config.cutmix_area, clock.generator)
@@ -99,15 +103,15 @@ class DiffRect(SemiSupervised):
             # of all voxels, doubted ones too: these are the ones to be changed
             inside = mix(u.valid)
             kept = mix(keep) & inside
-            if config.guidance == "sample":
-                own, guidance = self._guidance(strong, weak, u.valid & ~box), self._guidance(strong, label, inside)
+            presumed = self._presumed(guidance, self._guidance(strong, weak, u.valid & ~box))
+            if config.guidance == "batch":
+                guidance = guidance[:1].expand(len(label))
             else:
-                own = guidance = guidance[:1].expand(len(label))
-            self.last_guidance.copy_(own.mean())
+                guidance = self._guidance(strong, label, inside)
             better, sure = label, kept
             share, weight = config.rectified_share.weight(clock), config.rectified_loss.weight(clock)
             if share or weight:
-                rectified = self._rectified(u.image, weak, own, clock)
+                rectified = self._rectified(u.image, weak, presumed, clock)
                 log["changed"] = ((rectified.argmax(1) != weak) & u.valid).float().mean()
                 if weight or config.coarse_target == "rectified":
                     better, certain = self._believed(rectified)
@@ -120,7 +124,7 @@ class DiffRect(SemiSupervised):
             if config.coarse_target == "raw":
                 better, sure = label, kept
             carries.append(("coarse", image, strong, better, sure, guidance))
-            log |= {"kept": keep.float().mean(), "guidance": self.last_guidance}
+            log |= {"kept": keep.float().mean(), "guidance": presumed.mean()}
         # last, so that chance falls as it does in `fixmatch` until rectified labels count
         carried = {name: loss for carry in carries for name, loss in self._carry(*carry, clock).items()}
         yield Update(terms, weights, groups=("segmenter",), log=log)
@@ -146,11 +150,8 @@ class DiffRect(SemiSupervised):
         yield Update(terms, {name: ramp for name in terms if name != "supervised"}, groups=("segmenter",))
 
         guidance = self._guidance(weak[:n], x.label, x.valid)
-        if config.guidance == "batch":
-            guidance = guidance[:1].expand(rows)
-        else:
-            guidance = torch.cat([guidance, self._guidance(weak[n:], strong[n:], u.valid)])
-        self.last_guidance.copy_(guidance[n:].mean())
+        presumed = self._presumed(guidance, self._guidance(weak[n:], strong[n:], u.valid))
+        guidance = torch.cat([guidance, presumed])
         truth = torch.cat([torch.where(x.valid, x.label, weak[:n]), weak[n:]])
         own = config.latent_rows == "own"
         logits, error = self.rectifier.transport(weak_view, weak, truth, guidance, clock.generator)
@@ -166,7 +167,7 @@ class DiffRect(SemiSupervised):
         aim = better if config.coarse_target == "rectified" else weak
         distance = self._guidance(strong[n:], better[n:], sure[n:])
         guidance_coarse = distance[:1].expand(rows)
-        if config.guidance == "sample":
+        if config.guidance != "batch":
             guidance_coarse = torch.cat([self._guidance(strong[:n], weak[:n], x.valid), distance])
         logits, error = self.rectifier.transport(strong_view, strong, aim, guidance_coarse, clock.generator)
         carried["coarse"] = _summed(logits[n:], better[n:], sure[n:])
@@ -194,10 +195,19 @@ class DiffRect(SemiSupervised):
 
     def _guidance(self, label: Tensor, better: Tensor, valid: Tensor) -> Tensor:
         """How far each label is from the better one, 0 .. 999 (B,); with guidance=batch all rows together."""
-        per_sample = self.config.guidance == "sample"
+        per_sample = self.config.guidance != "batch"
         classes = self.task.classes
         distance = label_distance(label * valid, better * valid, classes, per_sample=per_sample)
         return GUIDANCE * distance.expand(len(label))
+
+    def _presumed(self, known: Tensor, own: Tensor) -> Tensor:
+        """The guidance (B,) of labels whose distance from the truth nobody knows, and its running mean for audits.
+
+        known: guidance of the labelled rows; own (B,): how far the other view's labels are.
+        """
+        told = own if self.config.guidance == "sample" else known.mean().expand_as(own)
+        self.presumed.lerp_(told.mean(), torch.where(self.presumed == 0, 1.0, FOLLOWED))
+        return self.presumed.expand_as(own) if self.config.guidance == "usual" else told
 
     def _carry(
         self, name: str, image: Tensor, label: Tensor, better: Tensor, sure: Tensor, guidance: Tensor, clock: Clock
@@ -235,7 +245,7 @@ class DiffRect(SemiSupervised):
     def _rectifying(self, bottleneck: Bottleneck = "denoised") -> Predictor:
         rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
         share = self.config.rectified_share.peak or 1.0
-        return RectifiedPredictor(self._labeller(), rectifier, self.last_guidance, share, bottleneck)
+        return RectifiedPredictor(self._labeller(), rectifier, self.presumed, share, bottleneck)
 
     def _labeller(self) -> nn.Module:
         """Who makes the labels, and predicts in the end: the average, or in the released code the student."""

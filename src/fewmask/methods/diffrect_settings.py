@@ -107,9 +107,10 @@ class DiffRectConfig(SemiSupervisedConfig):
     """Labels as colours (section 1.5a), else one channel a class."""
     sampling: Literal["eval", "train"] = "eval"
     """eval: the rectifier's average without dropout; train: as it is trained (B10)."""
-    guidance: Literal["sample", "batch"] = "sample"
-    """Distance of each label from a better one: the truth, or for unlabelled images the other view's label; batch:
-    that of all labelled rows together, for all rows (B7)."""
+    guidance: Literal["usual", "sample", "batch"] = "usual"
+    """Distance of each label from a better one that is known, and what stands for it where none is, when the label of
+    an unlabelled image is rectified: usual: what it was of late in labelled rows; sample: how far the other view's
+    label is; batch: that of all labelled rows together, for all rows, known or not (B7)."""
     latent_rows: Literal["own", "all"] = "own"
     """Rows of the latent error, and so rows that are computed: labelled ones weak -> truth and unlabelled ones
     strong -> weak, or all in both (D4)."""
