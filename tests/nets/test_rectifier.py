@@ -84,3 +84,11 @@ def test_standardised_latents_have_mean_zero_and_variance_one():
     assert latent.mean(axes).abs().max() < 0.5  # dropout makes every pass another one
     torch.testing.assert_close(latent.var(axes).mean(), torch.tensor(1.0), atol=0.3, rtol=0)
     assert {"standard.mean", "standard.variance"} <= set(rectifier.state_dict())
+
+
+def test_dropout_can_be_scaled_down_to_none():
+    image, label, guidance = torch.randn(3, 1, 32, 32), torch.randn(3, 3, 32, 32), torch.zeros(3)
+    for dropout, same in ((1.0, False), (0.0, True)):
+        net = build(dropout=dropout, normalisation="group").train()
+        found = [net.encode(image, label, net.context(image, guidance))[-1] for _ in range(2)]
+        assert torch.equal(*found) == same

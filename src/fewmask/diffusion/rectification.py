@@ -42,11 +42,12 @@ class LabelRectification(nn.Module):
         standardise: bool,
         colours: bool,
         normalisation: str = "batch",
+        dropout: float = 1.0,
     ) -> None:
         """times: T; samples: how many of them DDIM visits; start: share of T at which sampling begins from the noised
         latent of the input label, 1: from noise alone; diffuse: False makes the denoiser a plain network that maps the
         input label's latent to the better one's, the control of equal size; clamp: cut sampled latents to [-1, 1];
-        colours: labels as RGB, else one channel a class."""
+        colours: labels as RGB, else one channel a class; dropout: factor on the rectifier's own rates."""
         super().__init__()
         self.spec: dict[str, Any] = {
             "channels": channels,
@@ -63,6 +64,7 @@ class LabelRectification(nn.Module):
             "standardise": standardise,
             "colours": colours,
             "normalisation": normalisation,
+            "dropout": dropout,
         }
         table = class_colours(classes) if colours else torch.eye(classes)
         self.register_buffer("table", table, persistent=False)
@@ -76,6 +78,7 @@ class LabelRectification(nn.Module):
             entrance=entrance,
             standardise=standardise,
             normalisation=normalisation,
+            dropout=dropout,
         )
         self.diffusion = GaussianDiffusion(cosine_betas(times))
         self.start, self.diffuse = start, diffuse

@@ -54,8 +54,8 @@ class DiffCL(SemiSupervised):
             """Channels of its finest level; None: as the segmenter's (1)."""
             normalisation: Literal["group", "batch"] = "group"
             """group: a batch mixes noise levels, so its statistics mean nothing (6)."""
-            dropout: float = Field(1.0, ge=0, le=1)
-            """Factor on its own dropout rates."""
+            dropout: float | None = Field(None, ge=0, le=1)
+            """Factor on its own dropout rates; None: as the segmenter's."""
             times: int = Field(1000, ge=2)
             """Noise levels T (3)."""
             samples: int = Field(4, ge=1)
@@ -109,7 +109,7 @@ class DiffCL(SemiSupervised):
             dims=task.dims,
             width=diffusion.width or config.segmenter.width,
             normalisation=diffusion.normalisation,
-            dropout=diffusion.dropout,
+            dropout=config.segmenter.dropout if diffusion.dropout is None else diffusion.dropout,
         )
         self.labels = LabelDiffusion(task.classes, diffusion.times, diffusion.scale)
         self.propagation = LabelPropagation(

@@ -62,6 +62,7 @@ class DiffRect(SemiSupervised):
             standardise=config.standardise,
             colours=config.colours,
             normalisation=config.segmenter.normalisation,
+            dropout=config.segmenter.dropout,
         )
         self.teacher = teacher_of(self.segmenter)
         self.average = teacher_of(self.rectifier)

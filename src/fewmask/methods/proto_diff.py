@@ -242,6 +242,7 @@ def _network(config: ProtoDiffConfig, task: Task) -> LabelLatentNetwork:
             space=config.proto.space,
             diffuse=config.diffuse,
             normalisation=config.segmenter.normalisation,
+            dropout=config.segmenter.dropout,
         )
     encoder = build_encoder(config.encoder, config.encoder_weights, config.segmenter, task)
     if config.latent.stride not in encoder.strides:

@@ -40,8 +40,10 @@ class LabelEncoderNetwork(LabelLatentNetwork):
         space: Space,
         diffuse: bool,
         normalisation: str,
+        dropout: float = 1.0,
     ) -> None:
-        """channels: of the image; width: of the finest level, the latent has 16 times as many."""
+        """channels: of the image; width: of the finest level, the latent has 16 times as many; dropout: factor on the
+        network's own rates."""
         super().__init__()
         self.spec = {
             "latent": "encoder",
@@ -53,6 +55,7 @@ class LabelEncoderNetwork(LabelLatentNetwork):
             "space": space,
             "diffuse": diffuse,
             "normalisation": normalisation,
+            "dropout": dropout,
         }
         self.width, self.latent_channels = 2 * width, STRIDE * width
         self.schedule, self.space, self.diffuse = schedule, space, diffuse
@@ -69,6 +72,7 @@ class LabelEncoderNetwork(LabelLatentNetwork):
             entrance="input",
             standardise=True,
             normalisation=normalisation,
+            dropout=dropout,
         )
         self.directions = Directions(dims, self.latent_channels, self.latent_channels)
 

@@ -47,9 +47,10 @@ class Rectifier(nn.Module):
         entrance: Entrance,
         standardise: bool,
         normalisation: str = "batch",
+        dropout: float = 1.0,
     ) -> None:
         """standardise: latents are brought to mean 0 and variance 1 per channel by running statistics, and the denoiser
-        ends in a linear layer."""
+        ends in a linear layer; dropout: factor on the network's own rates."""
         super().__init__()
         self.skips = skips
         widths = tuple(width * 2**level for level in range(5))
@@ -58,8 +59,8 @@ class Rectifier(nn.Module):
 
         def encoder(channels_in: int) -> nn.ModuleList:
             return nn.ModuleList(
-                TimedBlock(dims, before, after, embedding, dropout, normalisation)
-                for before, after, dropout in zip((channels_in, *widths), widths, DROPOUT, strict=False)
+                TimedBlock(dims, before, after, embedding, dropout * rate, normalisation)
+                for before, after, rate in zip((channels_in, *widths), widths, DROPOUT, strict=False)
             )
 
         self.pool = halve_by_pooling(dims)
