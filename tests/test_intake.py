@@ -56,6 +56,7 @@ def test_a_run_is_exported_without_the_masks_that_trust_rejects(tmp_path: Path) 
     run = Run(tmp_path / "run")
     catalogue = intake.scan(tmp_path / "in", run.catalogue, quiet=True)
     write_split(Split(labelled=("a",), unlabelled=("c", "d"), val=("b",), test=()), run.split)
+    run.config.write_text("method: {name: supervised}\nplan: {dims: 3}\n")
     for folder in (run.predictions, run.predictions / "uncertainty"):
         folder.mkdir(parents=True, exist_ok=True)
         for name in "cd":

@@ -64,7 +64,9 @@ def export_nnunet(
     masks: where masks, uncertainty/ and trust.csv lie, None: the run's predictions.  doubt: entropy, 0 to 1, over which
     a voxel of a pseudo-label is ignored.  Unlabelled cases whose mask trust.csv rejects are left out.
     """
-    from fewmask.trust import TRUST, WHOLE, read_trust  # torch; a scan starts without it
+    from fewmask.audit import config_of  # torch; a scan starts without it
+    from fewmask.order import preparation_for
+    from fewmask.trust import TRUST, WHOLE, read_trust
 
     finished = existing_run(Path(run))
     folder = finished.predictions if masks is None else Path(masks)
@@ -72,4 +74,7 @@ def export_nnunet(
     verdicts = read_trust(folder / TRUST) if (folder / TRUST).is_file() else []
     rejected = {one.case for one in verdicts if one.name == WHOLE and one.flag == "reject"}
     split = read_split(finished.split)
-    return export(catalogue, split, folder, Path(out), doubt=doubt, rejected=rejected, quiet=quiet)
+    preparation = preparation_for(catalogue, config_of(finished).plan)
+    return export(
+        catalogue, split, folder, Path(out), preparation=preparation, doubt=doubt, rejected=rejected, quiet=quiet
+    )

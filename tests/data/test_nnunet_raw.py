@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from fewmask.data.formats import write_mask, write_volume
+from fewmask.data.cache import Preparation
+from fewmask.data.conform import prepared_geometry
+from fewmask.data.formats import read_header, read_mask, write_mask, write_volume
 from fewmask.data.layouts import find_cases
 from fewmask.data.nnunet_raw import export
 from fewmask.data.scan import scan
@@ -16,6 +19,7 @@ from fewmask.errors import DataError, SettingsError
 from fewmask.types import Split
 
 SHAPE = (3, 7, 5)
+FLAT = Preparation(dims=2, size=(16, 16), channels=1)
 TRUTH = np.resize(np.array([0, 7, 200], np.uint8), SHAPE)
 
 
@@ -34,8 +38,6 @@ SPLIT = Split(labelled=("a",), unlabelled=("c",), val=("b",), test=("d",))
 
 def predicted(catalogue, folder) -> np.ndarray:
     """A pseudo-label of c, and its entropy, of which the last slice is in doubt."""
-    from fewmask.data.formats import read_header
-
     image = catalogue.by_id["c"].images[0]
     grid = read_header(image).grid
     write_mask(folder / "c.nii.gz", TRUTH, grid, image)
@@ -48,7 +50,7 @@ def predicted(catalogue, folder) -> np.ndarray:
 def test_what_nnunet_finds(catalogue, tmp_path) -> None:
     predicted(catalogue, tmp_path / "masks")
     out = tmp_path / "Dataset501_Veins"
-    exported = export(catalogue, SPLIT, tmp_path / "masks", out, doubt=0.5, quiet=True)
+    exported = export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, doubt=0.5, quiet=True)
     assert (exported.labelled, exported.pseudo, exported.held_out) == (2, 1, 1)
     assert exported.ignored == pytest.approx(1 / 9)
     content = json.loads((out / "dataset.json").read_text())
@@ -70,7 +72,7 @@ def test_what_nnunet_finds(catalogue, tmp_path) -> None:
 
 def test_a_rejected_pseudo_label_is_left_out_and_needs_no_mask(catalogue, tmp_path) -> None:
     out = tmp_path / "Dataset501_Veins"
-    exported = export(catalogue, SPLIT, tmp_path / "masks", out, rejected={"c", "b"}, quiet=True)
+    exported = export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, rejected={"c", "b"}, quiet=True)
     assert (exported.labelled, exported.pseudo, exported.rejected) == (2, 0, 1)  # true masks are never rejected
     assert sorted(path.name for path in (out / "labelsTr").iterdir()) == ["a.nii.gz", "b.nii.gz"]
     assert json.loads((out / "splits_final.json").read_text()) == [{"train": ["a"], "val": ["b"]}]
@@ -79,7 +81,7 @@ def test_a_rejected_pseudo_label_is_left_out_and_needs_no_mask(catalogue, tmp_pa
 def test_fewmask_reads_what_it_wrote(catalogue, tmp_path) -> None:
     predicted(catalogue, tmp_path / "masks")
     out = tmp_path / "Dataset501_Veins"
-    export(catalogue, SPLIT, tmp_path / "masks", out, quiet=True)
+    export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, quiet=True)
     assert find_cases(out)[0] == "nnunet"
     again = scan(out, quiet=True)
     assert (again.labels.values, again.labels.ignore) == ((0, 1, 2), 3)
@@ -88,13 +90,40 @@ def test_fewmask_reads_what_it_wrote(catalogue, tmp_path) -> None:
 def test_what_is_missing_is_said_before_anything_is_written(catalogue, tmp_path) -> None:
     out = tmp_path / "Dataset501_Veins"
     with pytest.raises(DataError, match="no mask of c; write them with `fewmask predict RUN DATA --uncertainty"):
-        export(catalogue, SPLIT, tmp_path / "masks", out, quiet=True)
+        export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, quiet=True)
     predicted(catalogue, tmp_path / "masks")
     (tmp_path / "masks" / "uncertainty" / "c.nii.gz").unlink()
     with pytest.raises(DataError, match="no uncertainty map of c"):
-        export(catalogue, SPLIT, tmp_path / "masks", out, quiet=True)
+        export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, quiet=True)
     with pytest.raises(SettingsError, match="for example Dataset501_Heart"):
-        export(catalogue, SPLIT, tmp_path / "masks", tmp_path / "export", quiet=True)
+        export(catalogue, SPLIT, tmp_path / "masks", tmp_path / "export", preparation=FLAT, quiet=True)
     with pytest.raises(SettingsError, match="--doubt 2: between 0 and 1"):
-        export(catalogue, SPLIT, tmp_path / "masks", out, doubt=2, quiet=True)
+        export(catalogue, SPLIT, tmp_path / "masks", out, preparation=FLAT, doubt=2, quiet=True)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_labelled_slices_are_true_and_the_rest_is_trusted(catalogue, tmp_path, dims) -> None:
+    """Of c slice 1 is labelled, along the axis on which the loader counts slices."""
+    predicted(catalogue, tmp_path / "masks")
+    c = replace(catalogue.by_id["c"], label=tmp_path / "true.nii.gz")
+    grid = read_header(c.images[0]).grid
+    write_mask(c.label, np.roll(TRUTH, 1), grid, c.images[0])
+    known = replace(catalogue, cases=(c, *(case for case in catalogue.cases if case.id != "c")))
+    preparation = Preparation(dims=dims, size=(16, 16) if dims == 2 else None, channels=1)
+    export(
+        known,
+        Split(labelled=("c:1",), unlabelled=("a",), val=("b",), test=("d",)),
+        tmp_path / "masks",
+        tmp_path / "Dataset501_V",
+        preparation=preparation,
+        rejected={"a", "c"},
+        quiet=True,
+    )
+    found, _ = read_mask(tmp_path / "Dataset501_V" / "labelsTr" / "c.nii.gz", c.images[0])
+    turn, _ = prepared_geometry(grid, preparation)
+    trusted, true = (np.searchsorted([0, 7, 200], mask) for mask in (TRUTH, np.roll(TRUTH, 1)))
+    trusted[-1] = 3  # in doubt
+    wanted = turn.apply(trusted)
+    wanted[1] = turn.apply(true)[1]
+    assert np.array_equal(turn.apply(found), wanted)

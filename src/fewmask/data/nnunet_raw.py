@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewmask.data import formats
+from fewmask.data.cache import Preparation
 from fewmask.data.casetable import Catalogue
+from fewmask.data.conform import prepared_geometry
 from fewmask.data.grid import Grid, difference
 from fewmask.data.layouts.found import some
 from fewmask.errors import DataError, SettingsError
@@ -47,6 +49,7 @@ def export(
     masks: Path,
     out: Path,
     *,
+    preparation: Preparation,
     doubt: float = 0.3,
     rejected: Collection[str] = (),
     quiet: bool = False,
@@ -55,7 +58,8 @@ def export(
 
     Labelled and val cases keep their own masks (and make splits_final.json), test cases go to imagesTs without any,
     unlabelled cases get the mask in `masks` with every voxel ignored whose entropy in masks/uncertainty is over
-    `doubt` (0 to 1), but for the cases `rejected`, which are left out.  SettingsError for a name or a threshold that
+    `doubt` (0 to 1), but for the cases `rejected`, which are left out.  A case of which slices are labelled gets such a
+    mask with these slices true; preparation: whose slices they are.  SettingsError for a name or a threshold that
     cannot be, DataError for a file that is missing.
     """
     if not FOLDER.fullmatch(out.name):
@@ -68,7 +72,7 @@ def export(
         raise SettingsError(f"{len(catalogue.labels)} classes; nnU-Net's masks are written for 254 at most")
     whole = {case for case, slices in split.labelled_slices.items() if slices is None} | set(split.val)
     others = [case for case in (*split.labelled_slices, *split.unlabelled) if case not in whole]
-    pseudo = [case for case in others if case not in rejected]
+    pseudo = [case for case in others if case not in rejected or case in split.labelled_slices]
     _require(catalogue, pseudo, masks)
     ignore = len(catalogue.labels)
     counts = {"voxels": 0, "ignored": 0}
@@ -81,6 +85,8 @@ def export(
         if held_out:
             continue
         label, grid = _own(case, catalogue.labels) if name in whole else _trusted(case, catalogue.labels, masks, doubt)
+        if name not in whole and name in split.labelled_slices:
+            _put_true(label, split.labelled_slices[name], case, catalogue.labels, preparation)
         counts["voxels"] += label.size
         counts["ignored"] += int((label == ignore).sum())
         like = case.images[0]
@@ -144,6 +150,16 @@ def _trusted(case: Case, labels: LabelSet, masks: Path, doubt: float) -> tuple[n
     label = _numbered(formats.encode_mask(raw, labels, str(path)), labels)
     label[entropy[0] > doubt] = len(labels)
     return label, grid
+
+
+def _put_true(label: np.ndarray, slices: Sequence[int], case: Case, labels: LabelSet, preparation: Preparation) -> None:
+    """Write the true slices into the pseudo-label, where preparation keeps slices as they are (all but a resampled
+    volume, whose slices lie between those of the file)."""
+    own, grid = _own(case, labels)
+    turn, prepared = prepared_geometry(grid, preparation)
+    oriented = turn.apply(label)
+    if prepared.shape[0] == len(oriented):
+        oriented[list(slices)] = turn.apply(own)[list(slices)]
 
 
 def _numbered(classes: np.ndarray, labels: LabelSet) -> np.ndarray:
