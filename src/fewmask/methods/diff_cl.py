@@ -60,8 +60,9 @@ class DiffCL(SemiSupervised):
             """Noise levels T (3)."""
             samples: int = Field(4, ge=1)
             """DDIM steps of a pseudo-label (4); 10, as is usual, give the same Dice at 2.4 times the cost."""
-            scale: float = Field(1.0, gt=0, le=1)
-            """Of the labels that are noised: at 1 they can be found again without the image up to high noise."""
+            scale: float = Field(0.03, gt=0, le=1)
+            """Of the labels that are noised: at 1, as usual, they can be found again without the image up to high
+            noise, and the network learns labels of images a fourth as well (docs/results/hippocampus-diff-cl.md)."""
             guard: Times = "upper"
             """Noise levels at which it learns pseudo-labels: the noised label is its input, so at low noise it could
             copy what it should learn (7)."""
