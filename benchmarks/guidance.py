@@ -23,6 +23,8 @@ from fewmask.data.split_file import read_split
 from fewmask.data.views import strong
 from fewmask.methods.diffrect import GUIDANCE
 from fewmask.methods.pseudo import label_distance
+from fewmask.metrics import confusion
+from fewmask.metrics import dice as dice_of
 from fewmask.order import preparation_for
 from fewmask.runs import Run
 from fewmask.types import StrongView
@@ -45,7 +47,7 @@ def main() -> None:
     own: list[float] = []
     for number, case in enumerate(cases):
         image = torch.from_numpy(cache.normalised(case.id, config.plan.intensity, None)).transpose(0, 1).contiguous()
-        truth = torch.from_numpy(np.asarray(cache.open(case.id).label).astype(np.int64))
+        truth = np.asarray(cache.open(case.id).label)
         with torch.no_grad():
             raw = predictor.segmenter(image).float().softmax(1)
             label = raw.argmax(1)
@@ -70,10 +72,9 @@ def main() -> None:
     )
 
 
-def mean_dice(label: Tensor, truth: Tensor, classes: int) -> float:
-    """Of the foreground classes of a volume."""
-    pairs = [((label == k), (truth == k)) for k in range(1, classes)]
-    return float(np.mean([2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum())) for a, b in pairs]))
+def mean_dice(label: Tensor, truth: np.ndarray, classes: int) -> float:
+    """Of the foreground classes of a volume; a class in neither counts as missed."""
+    return float(np.nan_to_num(dice_of(confusion(label.numpy(), truth, classes))[1:]).mean())
 
 
 if __name__ == "__main__":

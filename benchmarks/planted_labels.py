@@ -20,7 +20,10 @@ from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, open_catalogue
 from fewmask.data.splits import choose_split
 from fewmask.label_audit import audit_labels
+from fewmask.metrics import confusion, dice
 from noisy_labels import CPU, spoilt_data
+
+SCORES = (("suspicion", 1), ("dice", -1))
 
 
 def main() -> None:
@@ -41,13 +44,15 @@ def main() -> None:
         few = (*CPU, f"train.seed={seed}", "train.steps=20")  # the folds learn, this run lends them its settings
         api.run(data, run, method="supervised", split=data / "split.json", settings=few, quiet=True)
         found = audit_labels(run, given.out / f"doubts-{seed}", steps=given.steps, quiet=True).suspects
-        planted = {path.name.removesuffix(".nii.gz").removesuffix(".png") for path in (data / "masks").iterdir()}
+        spoilt = open_catalogue(data, quiet=True)
+        true = {case.id: case.label and case.label.resolve() for case in catalogue.cases}
+        planted = {case.id for case in spoilt.cases if case.label and case.label.resolve() != true[case.id]}
         bad = np.array([one.case in planted for one in found])
         print(f"seed {seed}: {bad.sum()} of {len(found)} masks are spoilt")
         for rank, one in enumerate(found, 1):
             if one.case in planted:
                 print(
-                    f"  rank {rank:2}  {one.case}  overlap with the true mask {overlap(catalogue, data, one.case):.2f}"
+                    f"  rank {rank:2}  {one.case}  Dice with the true mask {overlap(catalogue, spoilt, one.case):.2f}"
                     f"  {one.name}: Dice {one.dice:.2f} where {one.expected:.2f} is usual"
                 )
         suspicion, dice = (np.array([getattr(one, key) for one in found]) for key in ("suspicion", "dice"))
@@ -56,18 +61,18 @@ def main() -> None:
         )
 
 
-def overlap(catalogue: Catalogue, data: Path, case: str) -> float:
-    """Dice of the foreground classes of the spoilt mask and the true one, mean."""
-    one = catalogue.by_id[case]
-    true, grid = formats.read_mask(one.label, one.images[0], catalogue.labels.colours)
-    path = data / "masks" / f"{case}{'.png' if grid.planar else '.nii.gz'}"
-    spoilt, _ = formats.read_mask(path, one.images[0], catalogue.labels.colours)
-    dice = [
-        2 * ((true == value) & (spoilt == value)).sum() / max(1, (true == value).sum() + (spoilt == value).sum())
-        for value in catalogue.labels.values[1:]
-        if (true == value).any()
-    ]
-    return float(np.mean(dice))
+def overlap(true: Catalogue, spoilt: Catalogue, case: str) -> float:
+    """Mean Dice of the two masks over the foreground classes of the true one."""
+    one, other = (
+        formats.encode_mask(
+            formats.read_mask(where.by_id[case].label, where.by_id[case].images[0], where.labels.colours)[0],
+            where.labels,
+            case,
+        )
+        for where in (true, spoilt)
+    )
+    found = dice(confusion(other, one, len(true.labels)))
+    return float(found[1:][np.isin(np.arange(1, len(true.labels)), one)].mean())
 
 
 def area(score: np.ndarray, bad: np.ndarray) -> float:

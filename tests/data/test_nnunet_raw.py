@@ -102,8 +102,9 @@ def test_what_is_missing_is_said_before_anything_is_written(catalogue, tmp_path)
     assert not out.exists()
 
 
+@pytest.mark.parametrize("rejected", [False, True])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_labelled_slices_are_true_and_the_rest_is_trusted(catalogue, tmp_path, dims) -> None:
+def test_labelled_slices_are_true_and_the_rest_is_trusted_or_ignored(catalogue, tmp_path, dims, rejected) -> None:
     """Of c slice 1 is labelled, along the axis on which the loader counts slices."""
     predicted(catalogue, tmp_path / "masks")
     c = replace(catalogue.by_id["c"], label=tmp_path / "true.nii.gz")
@@ -117,13 +118,13 @@ def test_labelled_slices_are_true_and_the_rest_is_trusted(catalogue, tmp_path, d
         tmp_path / "masks",
         tmp_path / "Dataset501_V",
         preparation=preparation,
-        rejected={"a", "c"},
+        rejected={"a", "c"} if rejected else {"a"},
         quiet=True,
     )
     found, _ = read_mask(tmp_path / "Dataset501_V" / "labelsTr" / "c.nii.gz", c.images[0])
     turn, _ = prepared_geometry(grid, preparation)
     trusted, true = (np.searchsorted([0, 7, 200], mask) for mask in (TRUTH, np.roll(TRUTH, 1)))
-    trusted[-1] = 3  # in doubt
+    trusted[slice(None) if rejected else -1] = 3  # in doubt
     wanted = turn.apply(trusted)
     wanted[1] = turn.apply(true)[1]
     assert np.array_equal(turn.apply(found), wanted)

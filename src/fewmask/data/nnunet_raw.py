@@ -59,8 +59,8 @@ def export(
     Labelled and val cases keep their own masks (and make splits_final.json), test cases go to imagesTs without any,
     unlabelled cases get the mask in `masks` with every voxel ignored whose entropy in masks/uncertainty is over
     `doubt` (0 to 1), but for the cases `rejected`, which are left out.  A case of which slices are labelled gets such a
-    mask with these slices true; preparation: whose slices they are.  SettingsError for a name or a threshold that
-    cannot be, DataError for a file that is missing.
+    mask with these slices true, and where it is rejected nothing but these; preparation: whose slices they are.
+    SettingsError for a name or a threshold that cannot be, DataError for a file that is missing.
     """
     if not FOLDER.fullmatch(out.name):
         raise SettingsError(f"--out {out}: nnU-Net wants a folder called DatasetNNN_Name, for example Dataset501_Heart")
@@ -85,6 +85,8 @@ def export(
         if held_out:
             continue
         label, grid = _own(case, catalogue.labels) if name in whole else _trusted(case, catalogue.labels, masks, doubt)
+        if name in rejected and name not in whole:  # nothing of it is trusted, its true slices stay
+            label[:] = ignore
         if name not in whole and name in split.labelled_slices:
             _put_true(label, split.labelled_slices[name], case, catalogue.labels, preparation)
         counts["voxels"] += label.size
