@@ -94,6 +94,16 @@ def test_gradients_never_cross(preset):
     assert {"supervised", pseudo, "rectified", "fine", "fine_latent", "coarse", "coarse_latent"} <= seen
 
 
+@pytest.mark.parametrize("preset", ["corrected", "released"])
+def test_without_its_weight_strong_to_weak_is_not_computed(preset):
+    method = build(preset=preset, coarse_loss={"peak": 0.0})
+    carried = []
+    real = method.rectifier.transport
+    method.rectifier.transport = lambda *given: carried.append(given) or real(*given)
+    terms = {name for update in method.step(batch(), clock(20_000)) for name in update.terms}
+    assert len(carried) == 1 and "fine" in terms and not any(name.startswith("coarse") for name in terms)
+
+
 @pytest.mark.parametrize(("share", "follows"), [(0.0, 1), (0.4, 1), (0.6, 2), (1.0, 2)])
 def test_the_share_decides_whose_label_is_learnt(share, follows):
     """Teacher and student say 1 everywhere, the rectifier 2: the student disagrees with what it learns where 2 wins."""

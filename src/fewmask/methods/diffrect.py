@@ -124,7 +124,8 @@ class DiffRect(SemiSupervised):
             weights["pseudo"] = config.strong_loss.weight(clock)
             if config.coarse_target == "raw":
                 better, sure = label, kept
-            carries.append(("coarse", image, strong, better, sure, guidance))
+            if config.coarse_loss.peak:
+                carries.append(("coarse", image, strong, better, sure, guidance))
             log |= {"kept": keep.float().mean(), "guidance": presumed.mean()}
         # last, so that chance falls as it does in `fixmatch` until rectified labels count
         carried = {name: loss for carry in carries for name, loss in self._carry(*carry, clock).items()}
@@ -160,21 +161,22 @@ class DiffRect(SemiSupervised):
             "fine": _summed(logits[:n], x.label, x.valid),
             "fine_latent": error[:n].mean() if own else error.mean(),
         }
-        on_fine = _probabilities(logits)
-        better, sure = self._believed(on_fine.detach())
-        if config.coarse_target == "raw":
-            better, sure = weak, keep
-        sure = sure & valid
-        aim = better if config.coarse_target == "rectified" else weak
-        distance = self._guidance(strong[n:], better[n:], sure[n:])
-        guidance_coarse = distance[:1].expand(rows)
-        if config.guidance != "batch":
-            guidance_coarse = torch.cat([self._guidance(strong[:n], weak[:n], x.valid), distance])
-        logits, error = self.rectifier.transport(strong_view, strong, aim, guidance_coarse, clock.generator)
-        carried["coarse"] = _summed(logits[n:], better[n:], sure[n:])
-        carried["coarse_latent"] = error[n:].mean() if own else error.mean()
-        if config.complementary:
-            carried["coarse_complementary"] = complementary(_probabilities(logits), on_fine)
+        if config.coarse_loss.peak:
+            on_fine = _probabilities(logits)
+            better, sure = self._believed(on_fine.detach())
+            if config.coarse_target == "raw":
+                better, sure = weak, keep
+            sure = sure & valid
+            aim = better if config.coarse_target == "rectified" else weak
+            distance = self._guidance(strong[n:], better[n:], sure[n:])
+            guidance_coarse = distance[:1].expand(rows)
+            if config.guidance != "batch":
+                guidance_coarse = torch.cat([self._guidance(strong[:n], weak[:n], x.valid), distance])
+            logits, error = self.rectifier.transport(strong_view, strong, aim, guidance_coarse, clock.generator)
+            carried["coarse"] = _summed(logits[n:], better[n:], sure[n:])
+            carried["coarse_latent"] = error[n:].mean() if own else error.mean()
+            if config.complementary:
+                carried["coarse_complementary"] = complementary(_probabilities(logits), on_fine)
         yield self._rectifier_update(carried, clock)
 
         if weight := config.rectified_loss.weight(clock):
