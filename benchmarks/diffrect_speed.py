@@ -107,7 +107,7 @@ def main() -> None:
         full = base if precision == "fp32" else full
         print(f"{precision}: bare supervised step {base:.3f} s")
         for preset in ("released", "corrected"):
-            method = METHODS["diffrect"](config(preset=preset), TASK)
+            method = METHODS["diffrect"](config(preset=preset, width=16), TASK)
             parts = measured(stepping(method, batch, device, mixed), asked.repeats, device)
             whole = parts.pop("whole")
             print(f"  {preset}: {whole:.3f} s, ratio {whole / base:.2f}, to the bare step in fp32 {whole / full:.2f}")

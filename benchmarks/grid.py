@@ -39,18 +39,20 @@ class Grid:
 
 UNHEARD = "method.rectified_share.peak=0"
 """The rectifier learns and is audited, its labels are not learnt from: the segmentation network is the same."""
+NO_COARSE = "method.coarse_loss.peak=0"
+"""The rectifier learns from labelled images alone: a third cheaper, and in short trainings its labels are better."""
 NO_MODULE, NO_CONTRAST = ("method.module.levels=[]",), ("method.propagation.weight=0",)
 DIFFRECT = {
     "supervised": ("--method", "supervised"),
     "fixmatch": ("--method", "fixmatch"),
     "diffrect, plain network": ("--method", "diffrect", "method.diffuse=false"),
     "diffrect": ("--method", "diffrect"),
-    "diffrect, released": ("--method", "diffrect", "method.preset=released"),
+    "diffrect, released": ("--method", "diffrect", "method.preset=released", "method.width=8"),
 }
 CALIBRATED = ("--method", "caudo_diff", "--steps", "5200")
 """Of 5,200 steps 3,000 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
-SMALL = "method.labelled_batch=6"
-"""6 + 6 images a step: half the tier's, to screen in half the time."""
+NARROW = ("method.segmenter.width=8", "method.width=8")
+"""The 2-D tier's networks until width 16 took their place."""
 LISTS = Path(__file__).parent / "lists"
 VOCALFOLDS = (
     *("--labelled", str(LISTS / "vocalfolds-labelled.txt")),
@@ -162,52 +164,56 @@ GRIDS = {
     ),
     "acdc-diffrect": Grid(
         data="acdc",
-        steps=3000,
+        steps=2000,
         seeds=(1, 2),  # what is compared was chosen on seed 0
         shared=("--labelled", "3", "--val", "10", *CPU),
-        cells=DIFFRECT,
-    ),
-    "acdc-diffrect-small": Grid(
-        data="acdc",
-        steps=2000,
-        seeds=(1, 2),
-        shared=("--labelled", "3", "--val", "10", SMALL, *CPU),
         cells=DIFFRECT,
     ),
     "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
         data="acdc",
         steps=2000,
         seeds=(0,),
-        shared=("--val", "10", SMALL, *CPU),
+        shared=("--val", "10", *CPU),
         cells={
             f"{cell}, {patient}": ("--labelled", str(LISTS / f"acdc-{patient}.txt"), *own)
             for patient in ("patient099", "patient038")
             for cell, own in DIFFRECT.items()
         },
     ),
+    "acdc-diffrect-narrow": Grid(  # networks of half the width: what was measured first
+        data="acdc",
+        steps=3000,
+        seeds=(1, 2),
+        shared=("--labelled", "3", "--val", "10", "method.segmenter.width=8", "method.labelled_batch=12", *CPU),
+        cells={
+            "supervised": ("--method", "supervised"),
+            "fixmatch": ("--method", "fixmatch"),
+            "diffrect": ("--method", "diffrect", "method.width=8"),
+            "diffrect, no coarse": ("--method", "diffrect", "method.width=8", NO_COARSE),
+        },
+    ),
     "acdc-diffrect-flags": Grid(
         data="acdc",
         steps=2000,
         seeds=(0,),
-        shared=("--labelled", "3", "--val", "10", "--method", "diffrect", SMALL, *CPU),
+        shared=("--labelled", "3", "--val", "10", "--method", "diffrect", *NARROW, *CPU),
         cells={
             "corrected": (UNHEARD,),
             "plain network": (UNHEARD, "method.diffuse=false"),
-            "condition at the last skip": (UNHEARD, "method.entrance=last_skip"),
-            "latents as they are": (UNHEARD, "method.standardise=false"),
-            "clamped latents": (UNHEARD, "method.clamp=true"),
-            "skips with the label": (UNHEARD, "method.skips=label"),
-            "a channel a class": (UNHEARD, "method.colours=false"),
-            "from the raw label": (UNHEARD, "method.start=0.6"),
-            "guidance of the batch": (UNHEARD, "method.guidance=batch"),
-            "mean of both, guidance of each sample": ("method.guidance=sample",),
-            "rectifier of width 16": (UNHEARD, "method.width=16"),
-            "rectified labels as a term of their own": (UNHEARD, "method.rectified_loss.peak=0.3"),
-            "mean of both": (),
+            "no coarse": (UNHEARD, NO_COARSE),
+            "no coarse, plain network": (UNHEARD, NO_COARSE, "method.diffuse=false"),
+            "no coarse, condition at the last skip": (UNHEARD, NO_COARSE, "method.entrance=last_skip"),
+            "no coarse, latents as they are": (UNHEARD, NO_COARSE, "method.standardise=false"),
+            "no coarse, clamped latents": (UNHEARD, NO_COARSE, "method.clamp=true"),
+            "no coarse, skips with the label": (UNHEARD, NO_COARSE, "method.skips=label"),
+            "no coarse, a channel a class": (UNHEARD, NO_COARSE, "method.colours=false"),
+            "no coarse, from the raw label": (UNHEARD, NO_COARSE, "method.start=0.6"),
+            "no coarse, guidance of the batch": (UNHEARD, NO_COARSE, "method.guidance=batch"),
+            "mean of both": (NO_COARSE,),
+            "mean of both, threshold 0.8": (NO_COARSE, "method.threshold=0.8"),
+            "mean of both, ratio rule": (NO_COARSE, "method.confidence=ratio", "method.threshold=0.8"),
+            "mean of both, doubt is background": (NO_COARSE, "method.uncertain=background"),
             "released": ("method.preset=released",),
-            "mean of both, threshold 0.8": ("method.threshold=0.8",),
-            "mean of both, ratio rule": ("method.confidence=ratio", "method.threshold=0.8"),
-            "mean of both, doubt is background": ("method.uncertain=background",),
         },
     ),
     "acdc-paper": Grid(  # for a GPU: --workers 1
@@ -220,6 +226,7 @@ GRIDS = {
             "fixmatch": ("--recipe", "paper", "--method", "fixmatch"),
             "diffrect, plain network": ("--recipe", "paper", "--method", "diffrect", "method.diffuse=false"),
             "diffrect": ("--recipe", "paper", "--method", "diffrect"),
+            "diffrect, rectifier of width 16": ("--recipe", "paper", "--method", "diffrect", "method.width=16"),
             "diffrect, published": ("--recipe", "diffrect-published"),
         },
     ),

@@ -18,7 +18,7 @@ def test_what_ships_is_read_once_and_no_use_of_it_changes_it():
     before = load_recipe("fixmatch").model_dump()
     resolve(request, "cpu", 2)
     assert load_recipe("fixmatch") is load_recipe("fixmatch") and load_recipe("fixmatch").model_dump() == before
-    assert load_recipe("cpu").settings(2)["method"]["segmenter"]["width"] == 8
+    assert load_recipe("cpu").settings(2)["method"]["segmenter"]["width"] == 16
 
 
 def test_a_rank_has_its_own_settings_on_top(tmp_path):

@@ -175,7 +175,7 @@ def test_a_preset_stands_between_defaults_and_recipes() -> None:
     settings = {"method": {"preset": "released", "threshold": 0.7}}
     resolved = resolve(Request(method="diffrect", settings=settings), "cpu", 2)
     method = resolved.config.method
-    assert (method["base"], method["threshold"], method["labelled_batch"]) == ("released", 0.7, 12)
+    assert (method["base"], method["threshold"], method["labelled_batch"]) == ("released", 0.7, 6)
     assert resolved.came_from("method.base") == "preset released"
     assert resolved.came_from("method.labelled_batch") == "tier recipe cpu"
     assert resolved.came_from("method.threshold") == COMMAND

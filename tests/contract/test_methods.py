@@ -29,7 +29,7 @@ BELIEVE_ALL = {
     "fixmatch": {"threshold": 0.0},
     "unimatch": {"threshold": 0.0},
     "ua_mt": {"bound": (1.0, 1.0)},
-    "diffrect": {"threshold": 0.0},
+    "diffrect": {"threshold": 0.0, "width": 2},  # half of 2 channels learns too little in a few steps
     "proto_diff": {
         "gate": {"threshold": 0.0, "agreement": False},
         "latent": {"dim": 16, "layers": 1, "stride": 1},

@@ -51,7 +51,7 @@ class DiffRect(SemiSupervised):
             channels=task.channels,
             classes=task.classes,
             dims=task.dims,
-            width=config.width or config.segmenter.width,
+            width=config.width or max(1, config.segmenter.width // (1 if config.base == "released" else 2)),
             times=config.times,
             samples=config.samples,
             start=config.start,

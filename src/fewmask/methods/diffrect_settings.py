@@ -86,7 +86,7 @@ class DiffRectConfig(SemiSupervisedConfig):
 
     # the rectifier
     width: int | None = Field(None, ge=1)
-    """Channels of its finest level; None: as the segmenter's."""
+    """Channels of its finest level; None: half the segmenter's; base released: as the segmenter's."""
     diffuse: bool = True
     """False: a plain network of equal size in the denoiser's place, the control that the paper lacks."""
     times: int = Field(10, ge=2)
