@@ -21,9 +21,9 @@ PATIENTS, LABELLED, VAL, TEST = 24, 3, 5, 6
 SETTINGS = {
     "plan": {"size": [64, 64]},
     "train": {"steps": 600, "validations": 4},
-    "method": {"ema": 0.98, "labelled_batch": 6},
+    "method": {"ema": 0.98, "segmenter": {"width": 8}},
 }
-"""For both methods: the cpu tier with smaller slices, batches and budget, and a shorter moving average to match."""
+"""For both methods: the cpu tier with smaller slices, network and budget, and a shorter moving average to match."""
 
 
 @dataclass(frozen=True, kw_only=True)
