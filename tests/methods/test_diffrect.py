@@ -273,6 +273,7 @@ def test_doubted_voxels_count_in_the_guidance():
             r"rectified_share.peak=0.5 has no place in base=rel",
         ),
         ({"coarse_target": "rectified", "rectified_share": {"peak": 0}}, "coarse_target=rectified needs rectified lab"),
+        ({"coarse_target": "rectified", "coarse_loss": {"peak": 0}}, "coarse_target=rectified aims at nothing with"),
         ({"rectified_share": {"peak": 2}}, "rectified_share.peak=2: a share is at most 1"),
         ({"diffuse": False, "samples": 5}, "samples=5 has no place in diffuse=False"),
         ({"preset": "released", "ema": 0.5}, "ema=0.5 has no place in base=released"),

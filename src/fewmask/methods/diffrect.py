@@ -105,10 +105,6 @@ class DiffRect(SemiSupervised):
             inside = mix(u.valid)
             kept = mix(keep) & inside
             presumed = self._presumed(guidance, self._guidance(strong, weak, u.valid & ~box))
-            if config.guidance == "batch":
-                guidance = guidance[:1].expand(len(label))
-            else:
-                guidance = self._guidance(strong, label, inside)
             better, sure = label, kept
             share, weight = config.rectified_share.weight(clock), config.rectified_loss.weight(clock)
             if share or weight:
@@ -122,10 +118,11 @@ class DiffRect(SemiSupervised):
                 weak, keep = self._believed(raw.lerp(rectified, share))
             terms["pseudo"] = dice_ce(logits, mix(weak), mix(keep) & inside)
             weights["pseudo"] = config.strong_loss.weight(clock)
-            if config.coarse_target == "raw":
-                better, sure = label, kept
             if config.coarse_loss.peak:
-                carries.append(("coarse", image, strong, better, sure, guidance))
+                aim = (label, kept) if config.coarse_target == "raw" else (better, sure)
+                of_batch = config.guidance == "batch"
+                told = guidance[:1].expand(len(label)) if of_batch else self._guidance(strong, label, inside)
+                carries.append(("coarse", image, strong, *aim, told))
             log |= {"kept": keep.float().mean(), "guidance": presumed.mean()}
         # last, so that chance falls as it does in `fixmatch` until rectified labels count
         carried = {name: loss for carry in carries for name, loss in self._carry(*carry, clock).items()}

@@ -147,6 +147,8 @@ class DiffRectConfig(SemiSupervisedConfig):
                 if getattr(self, name) != self._default(name):
                     raise ValueError(f"{name}={getattr(self, name)} has no place in diffuse=False; leave it out")
         unheard = not self.rectified_share.peak and not self.rectified_loss.peak
+        if self.base == "averaged" and self.coarse_target == "rectified" and not self.coarse_loss.peak:
+            raise ValueError("coarse_target=rectified aims at nothing with coarse_loss.peak=0; leave one out")
         if self.base == "averaged" and self.coarse_target == "rectified" and unheard:
             raise ValueError("coarse_target=rectified needs rectified labels; set rectified_share or rectified_loss")
         for name, given in foreign.items():
