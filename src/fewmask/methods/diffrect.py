@@ -116,14 +116,16 @@ class DiffRect(SemiSupervised):
                 if weight:
                     terms["rectified"], weights["rectified"] = dice_ce(logits, better, sure), weight
                 weak, keep = self._believed(raw.lerp(rectified, share))
-            terms["pseudo"] = dice_ce(logits, mix(weak), mix(keep) & inside)
+            pseudo, keep = mix(weak), mix(keep) & inside
+            terms["pseudo"] = dice_ce(logits, pseudo, keep)
             weights["pseudo"] = config.strong_loss.weight(clock)
             if config.coarse_loss.peak:
                 aim = (label, kept) if config.coarse_target == "raw" else (better, sure)
                 of_batch = config.guidance == "batch"
                 told = guidance[:1].expand(len(label)) if of_batch else self._guidance(strong, label, inside)
                 carries.append(("coarse", image, strong, *aim, told))
-            log |= {"kept": keep.float().mean(), "guidance": presumed.mean()}
+            foreground = (keep & (pseudo > 0)).float().mean()
+            log |= {"kept": keep.float().mean(), "foreground": foreground, "guidance": presumed.mean()}
         # last, so that chance falls as it does in `fixmatch` until rectified labels count
         carried = {name: loss for carry in carries for name, loss in self._carry(*carry, clock).items()}
         yield Update(terms, weights, groups=("segmenter",), log=log)
