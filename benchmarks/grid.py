@@ -42,6 +42,8 @@ UNHEARD = "method.rectified_share.peak=0"
 NO_COARSE = "method.coarse_loss.peak=0"
 """The rectifier learns from labelled images alone: a third cheaper, and in short trainings its labels are better."""
 NO_MODULE, NO_CONTRAST = ("method.module.levels=[]",), ("method.propagation.weight=0",)
+EARLY = ("method.rectified_share.start=0.2", "method.rectified_share.length=0.4")
+"""Rectified labels count from a fifth of the second stage on: the default until its cost was measured."""
 DIFFRECT = {
     "supervised": ("--method", "supervised"),
     "fixmatch": ("--method", "fixmatch"),
@@ -167,7 +169,11 @@ GRIDS = {
         steps=2000,
         seeds=(1, 2),  # what is compared was chosen on seed 0
         shared=("--labelled", "3", "--val", "10", *CPU),
-        cells=DIFFRECT,
+        cells={
+            **DIFFRECT,
+            "diffrect, early": (*DIFFRECT["diffrect"], *EARLY),
+            "diffrect, plain network, early": (*DIFFRECT["diffrect, plain network"], *EARLY),
+        },
     ),
     "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
         data="acdc",
@@ -188,8 +194,8 @@ GRIDS = {
         cells={
             "supervised": ("--method", "supervised"),
             "fixmatch": ("--method", "fixmatch"),
-            "diffrect": ("--method", "diffrect", "method.width=8"),
-            "diffrect, no coarse": ("--method", "diffrect", "method.width=8", NO_COARSE),
+            "diffrect": ("--method", "diffrect", "method.width=8", *EARLY),
+            "diffrect, no coarse": ("--method", "diffrect", "method.width=8", *EARLY, NO_COARSE),
         },
     ),
     "acdc-diffrect-flags": Grid(
@@ -209,10 +215,10 @@ GRIDS = {
             "no coarse, a channel a class": (UNHEARD, NO_COARSE, "method.colours=false"),
             "no coarse, from the raw label": (UNHEARD, NO_COARSE, "method.start=0.6"),
             "no coarse, guidance of the batch": (UNHEARD, NO_COARSE, "method.guidance=batch"),
-            "mean of both": (NO_COARSE,),
-            "mean of both, threshold 0.8": (NO_COARSE, "method.threshold=0.8"),
-            "mean of both, ratio rule": (NO_COARSE, "method.confidence=ratio", "method.threshold=0.8"),
-            "mean of both, doubt is background": (NO_COARSE, "method.uncertain=background"),
+            "mean of both": (*EARLY, NO_COARSE),
+            "mean of both, threshold 0.8": (*EARLY, NO_COARSE, "method.threshold=0.8"),
+            "mean of both, ratio rule": (*EARLY, NO_COARSE, "method.confidence=ratio", "method.threshold=0.8"),
+            "mean of both, doubt is background": (*EARLY, NO_COARSE, "method.uncertain=background"),
             "released": ("method.preset=released",),
         },
     ),

@@ -75,10 +75,10 @@ class DiffRectConfig(SemiSupervisedConfig):
     """Probability that a strong view carries a box of another one (base averaged)."""
     cutmix_area: ShareRange = (0.02, 0.4)
     """Range of the box's share of the image."""
-    rectified_share: Ramp = Ramp(peak=0.5, start=0.2, length=0.4)
+    rectified_share: Ramp = Ramp(peak=0.5, start=0.6, length=0.2)
     """Share of the rectified label in the probabilities whose winner is learnt as pseudo-label; 0: the raw label alone
-    (base averaged)."""
-    rectified_loss: Ramp = Ramp(peak=0.0, start=0.2, length=0.4)
+    (base averaged).  Late, for at first rectified labels are worse than raw ones (docs/results/acdc-diffrect.md)."""
+    rectified_loss: Ramp = Ramp(peak=0.0, start=0.6, length=0.2)
     """Weight of the rectified labels as a term of their own (B8)."""
 
     infer: Literal["segmenter", "rectified"] = "segmenter"
