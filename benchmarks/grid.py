@@ -11,7 +11,6 @@ A cell of a CPU grid is one process of one thread; --workers 2 fills two cores. 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewmask.dice_table import read_dice
 from fewmask.statistics import bootstrap_interval, paired_wilcoxon
 
 
@@ -381,22 +381,15 @@ def _paired(name: str, out: Path, cell: str, seeds: Sequence[int]) -> str:
     """Mean difference from `supervised` over cases and classes, its interval over patients and Wilcoxon's p."""
     if not seeds:
         return "-"
-    pairs = [[_cases(folder_of(out, name, kind, seed)) for kind in (cell, "supervised")] for seed in seeds]
-    cases = sorted(pairs[0][0])
-    difference = np.mean([[np.subtract(ours[case], theirs[case]) for case in cases] for ours, theirs in pairs], axis=0)
-    patients = [patient for patient, _ in cases]
-    found = bootstrap_interval(difference, patients)
-    p = paired_wilcoxon(np.zeros(len(cases)), np.nanmean(difference, axis=1), patients)
+    pairs = [
+        [read_dice(folder_of(out, name, kind, seed) / "evaluation" / "metrics.csv") for kind in (cell, "supervised")]
+        for seed in seeds
+    ]
+    first = pairs[0][0]
+    difference = np.mean([ours.of(first.rows) - theirs.of(first.rows) for ours, theirs in pairs], axis=0)
+    found = bootstrap_interval(difference, first.patients)
+    p = paired_wilcoxon(np.zeros(len(difference)), np.nanmean(difference, axis=1), first.patients)
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], {'-' if p is None else f'{p:.3f}'}"
-
-
-def _cases(folder: Path) -> dict[tuple[str, str], list[float]]:
-    """(patient, case) -> Dice of each class."""
-    cases: dict[tuple[str, str], list[float]] = {}
-    with open(folder / "evaluation" / "metrics.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            cases.setdefault((row["patient"], row["case"]), []).append(float(row["dice"] or "nan"))
-    return cases
 
 
 def _dice(folder: Path) -> float | None:

@@ -10,12 +10,12 @@ Nothing is to be chosen by this table: a user has no such masks.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from fewmask.data.split_file import read_split
+from fewmask.dice_table import read_dice
 from fewmask.evaluation import evaluate
 from fewmask.runs import Run
 from fewmask.statistics import class_mean, draw, paired_wilcoxon, percentile_interval, repeated_mean, resampled_means
@@ -26,12 +26,9 @@ def scores(folder: Path, reference: Path, out: Path) -> tuple[np.ndarray, list[s
     run = Run(folder)
     cases = sorted(read_split(run.split).unlabelled)
     evaluate(run.predictions, reference, out, cases, split="unlabelled", protocol="voxel", quiet=True)
-    with open(out / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    classes = list(dict.fromkeys(row["class"] for row in rows))
-    found = {(row["case"], row["class"]): float(row["dice"] or "nan") for row in rows}
-    patient = {row["case"]: row["patient"] for row in rows}
-    return np.array([[found[case, name] for name in classes] for case in cases]), [patient[case] for case in cases]
+    table = read_dice(out / "metrics.csv")
+    patients = dict(zip(table.rows, table.patients, strict=True))
+    return table.of(cases), [patients[case] for case in cases]
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from fewmask.config import Config, validated
 from fewmask.data.catalogue import Catalogue, read_catalogue
 from fewmask.data.layouts.found import some
 from fewmask.data.split_file import read_split
+from fewmask.dice_table import read_dice
 from fewmask.errors import DataError, SettingsError
 from fewmask.evaluation import evaluate
 from fewmask.methods import build_method
@@ -94,7 +95,7 @@ def audit(
         predict(place / "model", [], masks, trust="none", cases=cases, settings=settings, device=device, quiet=quiet)
         ids = [case.id for case in cases]
         evaluate(place / "masks", catalogue, place / "evaluation", ids, split=role, quiet=quiet)
-        dice[name] = _dice(place / "evaluation" / "metrics.csv", cases, catalogue.labels.names[1:])
+        dice[name] = read_dice(place / "evaluation" / "metrics.csv").of(ids)
     scores = Scores(cases=tuple(cases), names=tuple(catalogue.labels.names[1:]), dice=dice)
     found = summary(scores, role)
     atomic_write(out / "audit.csv", _table(scores))
@@ -157,12 +158,6 @@ def _refuse_seen(other: Run, cases: Sequence[Case]) -> None:
         raise SettingsError(
             f"--against {other.root}: was trained on {some(sorted(seen))}; give a run of the same split"
         )
-
-
-def _dice(path: Path, cases: Sequence[Case], names: Sequence[str]) -> np.ndarray:
-    with open(path, encoding="utf-8", newline="") as file:
-        found = {(row["case"], row["class"]): float(row["dice"] or "nan") for row in csv.DictReader(file)}
-    return np.array([[found[case.id, name] for name in names] for case in cases])
 
 
 def _table(scores: Scores) -> str:

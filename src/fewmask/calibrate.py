@@ -5,14 +5,14 @@ Val also chose the checkpoint, so its Dice is a little high; docs/results/trust.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import defaultdict
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
+from fewmask.dice_table import read_dice
 from fewmask.predictors import load_model, model_hash
 from fewmask.runs import Run
 from fewmask.trust import EVIDENCE, WHOLE, Calibration, Evidence, Point, appearance, read_evidence
@@ -69,12 +69,13 @@ def val_folder(run: Run) -> Path | None:
 
 def dice_of(folder: Path | None) -> dict[str, dict[str, float | None]]:
     """case -> class -> Dice from metrics.csv, None where neither mask has the class."""
-    found: dict[str, dict[str, float | None]] = defaultdict(dict)
-    if folder is not None:
-        with open(folder / "metrics.csv", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                found[row["case"]][row["class"]] = float(row["dice"]) if row["dice"] else None
-    return dict(found)
+    if folder is None:
+        return {}
+    table = read_dice(folder / "metrics.csv")
+    return {
+        case: {name: None if math.isnan(value) else value for name, value in zip(table.classes, dice, strict=True)}
+        for case, dice in zip(table.rows, table.dice.tolist(), strict=True)
+    }
 
 
 def points(

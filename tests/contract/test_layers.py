@@ -28,6 +28,7 @@ LAYERS = (
         "diffusion",
         "losses",
         "metrics",
+        "dice_table",
         "statistics",
         "runs",
         "progress",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fewmask.comparison.grid import Cell, Grid
+from fewmask.dice_table import read_dice
 from fewmask.errors import DataError
 from fewmask.runs import atomic_write
 
@@ -106,17 +107,17 @@ def _read(cell: Cell, labelled: int) -> Result:
     val = dice if summary["split"] == "val" else _dice_in(folder / "val", None)
     last = _dice_in(folder / "last", dice)  # without val the last checkpoint is the one that is reported
     pooled = folder / "groups.csv"
-    rows, patients, classes, table = _table(pooled if pooled.is_file() else folder / "metrics.csv")
+    table = read_dice(pooled if pooled.is_file() else folder / "metrics.csv")
     return Result(
         cell=cell,
         summary=summary,
         val=val,
         last=last,
         cost=cell.record(),
-        rows=rows,
-        patients=patients,
-        classes=classes,
-        dice=table,
+        rows=table.rows,
+        patients=table.patients,
+        classes=table.classes,
+        dice=table.dice,
         labelled=labelled,
     )
 
@@ -124,21 +125,6 @@ def _read(cell: Cell, labelled: int) -> Result:
 def _dice_in(folder: Path, otherwise: float | None) -> float | None:
     path = folder / "summary.json"
     return json.loads(path.read_text(encoding="utf-8"))["dice"]["mean"] if path.is_file() else otherwise
-
-
-def _table(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray]:
-    """(rows, their patients, classes, Dice) of metrics.csv, or of groups.csv, which has no cases."""
-    patients: dict[str, str] = {}
-    classes: dict[str, None] = {}
-    values: dict[tuple[str, str], float] = {}
-    with open(path, encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            row = line.get("case") or line["patient"]
-            patients[row] = line["patient"]
-            classes[line["class"]] = None
-            values[row, line["class"]] = float(line["dice"] or "nan")
-    dice = np.array([[values[row, name] for name in classes] for row in patients])
-    return tuple(patients), tuple(patients.values()), tuple(classes), dice
 
 
 def write_table(results: Sequence[Result], path: Path) -> None:
