@@ -207,6 +207,28 @@ def test_the_plain_control_has_as_many_parameters_and_no_noise():
             assert torch.equal(*(predictor(image, seed) for seed in seeds)) != differs
 
 
+@pytest.mark.parametrize("preset", ["corrected", "released"])
+def test_sampling_as_it_is_trained_has_statistics_of_its_own(preset):
+    """The rectifier's own mix the kinds of labels that it carries; audits are to be of what training learns."""
+    method = build(preset=preset, sampling="train", rectified_loss={"peak": 1.0, "start": 0.5, "length": 0.0})
+    sampler = method.average.network
+    list(method.step(batch(), clock(0)))  # nothing is sampled yet
+    for name, tensor in method.rectifier.state_dict().items():
+        assert torch.equal(sampler.state_dict()[name], tensor), name
+    layers = {name: layer for name, layer in sampler.named_modules() if isinstance(layer, torch.nn.BatchNorm2d)}
+    seen = {}
+    for name, layer in layers.items():
+        layer.momentum = 1.0  # the last pass alone
+        layer.register_forward_hook(lambda _, given, __, name=name: seen.update({name: given[0].mean((0, 2, 3))}))
+    list(method.step(batch(), clock(20_000)))
+    assert len(layers) == len(seen) > 20
+    for name, layer in layers.items():
+        torch.testing.assert_close(layer.running_mean, seen[name])
+        assert torch.equal(layer.weight, method.rectifier.get_submodule(name).weight)
+        assert not torch.equal(layer.running_mean, method.rectifier.get_submodule(name).running_mean)
+    assert not any(module.training for module in sampler.modules())
+
+
 def test_the_audit_has_its_controls():
     variants = build().audit()
     assert list(variants) == ["raw", "rectified", "latent_zero", "latent_noise", "condition_copy"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewmask.methods.ema import teacher_of, update_teacher
+from fewmask.methods.ema import copy_but_statistics, teacher_of, update_teacher
 from fewmask.types import Clock
 
 
@@ -45,3 +45,16 @@ def test_the_first_update_is_the_plain_mean(decay):
         teacher.network.weight.fill_(0.0)
     update_teacher(teacher, student, decay, clock(0))
     assert float(teacher.network.weight.detach()) == 4.0 * (1 - min(decay, 0.5))
+
+
+def test_a_copy_keeps_its_running_statistics():
+    source = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    source.register_buffer("scale", torch.zeros(()))
+    target = teacher_of(source).network
+    with torch.no_grad():
+        for tensor in (*source.parameters(), *source.buffers()):
+            tensor.add_(1)
+    copy_but_statistics(target, source)
+    for name, tensor in target.state_dict().items():
+        kept = "running" in name or "num_batches" in name
+        assert torch.equal(tensor, source.state_dict()[name] - int(kept)), name

@@ -17,7 +17,7 @@ from fewmask.losses import dice_ce
 from fewmask.methods.base import SemiSupervised
 from fewmask.methods.complementary import complementary
 from fewmask.methods.diffrect_settings import DiffRectConfig
-from fewmask.methods.ema import teacher_of, update_teacher
+from fewmask.methods.ema import copy_but_statistics, teacher_of, update_teacher
 from fewmask.methods.mixing import boxes, paste
 from fewmask.methods.pseudo import clear_of_the_least, label_distance
 from fewmask.nets import build_segmenter
@@ -77,6 +77,8 @@ class DiffRect(SemiSupervised):
             update_teacher(self.teacher, self.segmenter, self.config.ema, clock)
         if self.config.sampling == "eval":
             update_teacher(self.average, self.rectifier, self.config.ema, clock)
+        elif batch.unlabelled is None or not self._heeded(clock):
+            update_teacher(self.average, self.rectifier, 0.0, clock)
 
     def _averaged(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """An averaged teacher and the rectifier label together, and the student learns it in one update."""
@@ -107,7 +109,7 @@ class DiffRect(SemiSupervised):
             presumed = self._presumed(guidance, self._guidance(strong, weak, u.valid & ~box))
             better, sure = label, kept
             share, weight = config.rectified_share.weight(clock), config.rectified_loss.weight(clock)
-            if share or weight:
+            if self._heeded(clock):
                 rectified = self._rectified(u.image, weak, presumed, clock)
                 log["changed"] = ((rectified.argmax(1) != weak) & u.valid).float().mean()
                 if weight or config.coarse_target == "rectified":
@@ -184,6 +186,10 @@ class DiffRect(SemiSupervised):
             changed = ((rectified != weak) & valid)[n:].float().mean()
             yield Update({"rectified": loss}, {"rectified": weight}, ("segmenter",), {"changed": changed})
 
+    def _heeded(self, clock: Clock) -> bool:
+        """Whether rectified labels count by now."""
+        return bool(self.config.rectified_share.weight(clock) or self.config.rectified_loss.weight(clock))
+
     def _believed(self, p: Tensor) -> tuple[Tensor, Tensor]:
         """The label (B, *S) of probabilities (B, K, *S) and where it may be learnt."""
         if self.config.confidence == "ratio":
@@ -225,9 +231,16 @@ class DiffRect(SemiSupervised):
     @torch.no_grad()
     def _rectified(self, image: Tensor, label: Tensor, guidance: Tensor, clock: Clock) -> Tensor:
         """Sampled weak -> truth: probabilities (B, K, *S) of the rectified label."""
-        noise = torch.randn(self.rectifier.latent_shape(label.shape), device=image.device, generator=clock.generator)
-        rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
-        return _probabilities(rectifier.sample(image, label, guidance, noise))
+        rectifier = self.average.network
+        noise = torch.randn(rectifier.latent_shape(label.shape), device=image.device, generator=clock.generator)
+        if self.config.sampling == "train":
+            # its running statistics are those of sampling alone: in the rectifier's own the kinds of labels that it
+            # carries are mixed, and an audit in evaluation mode would not be of the labels that are learnt (B10)
+            copy_but_statistics(rectifier, self.rectifier)
+            rectifier.train()
+        found = _probabilities(rectifier.sample(image, label, guidance, noise))
+        rectifier.eval()
+        return found
 
     def predictor(self) -> Predictor:
         return self._rectifying() if self.config.infer == "rectified" else SegmenterPredictor(self._labeller())
@@ -245,9 +258,8 @@ class DiffRect(SemiSupervised):
         }
 
     def _rectifying(self, bottleneck: Bottleneck = "denoised") -> Predictor:
-        rectifier = self.rectifier if self.config.sampling == "train" else self.average.network
         share = self.config.rectified_share.peak or 1.0
-        return RectifiedPredictor(self._labeller(), rectifier, self.presumed, share, bottleneck)
+        return RectifiedPredictor(self._labeller(), self.average.network, self.presumed, share, bottleneck)
 
     def _labeller(self) -> nn.Module:
         """Who makes the labels, and predicts in the end: the average, or in the released code the student."""

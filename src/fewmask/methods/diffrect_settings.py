@@ -106,7 +106,8 @@ class DiffRectConfig(SemiSupervisedConfig):
     colours: bool = True
     """Labels as colours (section 1.5a), else one channel a class."""
     sampling: Literal["eval", "train"] = "eval"
-    """eval: the rectifier's average without dropout; train: as it is trained (B10)."""
+    """eval: the rectifier's average without dropout; train: as it is trained (B10); audits then take the running
+    statistics of sampling alone."""
     guidance: Literal["usual", "sample", "batch"] = "usual"
     """Distance of each label from a better one that is known, and what stands for it where none is, when the label of
     an unlabelled image is rectified: usual: what it was of late in labelled rows; sample: how far the other view's

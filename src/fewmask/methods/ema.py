@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fewmask.types import Clock
 
@@ -41,4 +42,15 @@ def update_teacher(teacher: nn.Module, student: nn.Module, decay: float, clock: 
     torch._foreach_lerp_([a for a, _ in averaged], [b for _, b in averaged], 1 - min(decay, 1 - 1 / (clock.step + 2)))
     for a, b in zip(ours, theirs, strict=True):
         if not a.is_floating_point():
+            a.copy_(b)
+
+
+@torch.no_grad()
+def copy_but_statistics(target: nn.Module, source: nn.Module) -> None:
+    """Make target, a copy of source, equal to it but for its running statistics of batch normalisation."""
+    for ours, theirs in zip(target.modules(), source.modules(), strict=True):
+        kept = isinstance(theirs, _BatchNorm)
+        tensors = [*theirs.parameters(recurse=False), *(() if kept else theirs.buffers(recurse=False))]
+        own = [*ours.parameters(recurse=False), *(() if kept else ours.buffers(recurse=False))]
+        for a, b in zip(own, tensors, strict=True):
             a.copy_(b)
