@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -61,7 +62,7 @@ def told(differences: np.ndarray, patients: list[str]) -> str:
 
 
 def rounds(run: Run) -> None:
-    """T5, T13 and T15: gain, spoilt cases, flips, and whether agreement tells good labels from bad."""
+    """T5, T13 and T15: gain, spoilt cases, flips, and whether agreement tells good labels from bad; then `shapes`."""
     catalogue = read_catalogue(run.catalogue)
     names = catalogue.labels.names
     split = read_split(run.split)
@@ -95,6 +96,43 @@ def rounds(run: Run) -> None:
             f"{(times[-1] - times[0]) * len(times) / max(1, len(times) - 1):.0f}",
         ]
         print(f"| {' | '.join(rows)} |")
+    shapes(run, truths, len(names))
+
+
+def shapes(run: Run, truths: dict[str, np.ndarray], classes: int) -> None:
+    """T10 and T12: are labels more plausible, and not merely more like the exemplar?
+
+    Defects: pieces of a class beyond the first, and holes, in a hundred slices that show something.  Areas: of each
+    class in each slice, correlated with the truth's, and their variance as a share of the truth's.
+    """
+    print("\n| labels | pieces too many | holes | areas with the truth's: correlation | variance |")
+    print("|---|---|---|---|---|")
+    known = {case: np.where(truth == np.iinfo(truth.dtype).max, 0, truth) for case, truth in truths.items()}
+    wanted = np.concatenate([areas(truth, classes) for truth in known.values()])
+    kinds = {"truth": known}
+    for folder in sorted(run.pseudo.iterdir(), key=lambda path: int(path.name)):
+        for key, name in (("raw", "before"), ("label", "after")):
+            found = {}
+            for case in truths:
+                with np.load(folder / f"{case}.npz") as file:
+                    found[case] = file[key]
+            kinds[f"round {folder.name}, {name}"] = found
+    for name, labels in kinds.items():
+        slices = [label for volume in labels.values() for label in volume if label.any()]
+        touching = np.ones((3, 3))  # corners too: a thin wall is one piece
+        pieces = sum(max(0, ndimage.label(label == k, touching)[1] - 1) for label in slices for k in range(1, classes))
+        holes = sum(ndimage.label(ndimage.binary_fill_holes(label > 0) & (label == 0))[1] for label in slices)
+        found = np.concatenate([areas(label, classes) for label in labels.values()])
+        columns = range(classes - 1)
+        alike = np.mean([np.corrcoef(found[:, k], wanted[:, k])[0, 1] for k in columns])
+        spread = np.mean([found[:, k].var() / wanted[:, k].var() for k in columns])
+        share = 100 / max(1, len(slices))
+        print(f"| {name} | {pieces * share:.0f} | {holes * share:.0f} | {alike:.3f} | {spread:.2f} |")
+
+
+def areas(volume: np.ndarray, classes: int) -> np.ndarray:
+    """(D, K - 1): pixels of each class in each slice of (D, H, W)."""
+    return np.stack([(volume == k).sum((1, 2)) for k in range(1, classes)], axis=1)
 
 
 class Probe:
