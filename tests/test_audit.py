@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from fewmask import api, audit, job
 from fewmask.audit import Scores, summary, verdict
 from fewmask.data.catalogue import read_catalogue
+from fewmask.data.split_file import read_split, write_split
 from fewmask.errors import DataError, SettingsError
+from fewmask.runs import Run
 from fewmask.types import Case
 
 
@@ -43,7 +46,7 @@ def test_differences_are_paired_and_over_patients():
     [
         (0.05, 0.0, "improves pseudo-labels: +0.0"),
         (0.05, 0.0, "and no control does as much"),
-        (0.05, 0.05, "but is not shown to do more than latent_zero: nor is it shown that the diffusion"),
+        (0.05, 0.05, "but is not shown to do more than latent_zero, so not to owe it to the denoised latent"),
         (-0.05, 0.0, "spoils pseudo-labels: -0.0"),
         (0.0, 0.0, "Whether rectification helps is not established"),
     ],
@@ -139,6 +142,16 @@ def test_a_reference_that_lacks_cases(rectified: Path, tmp_path: Path):
     reference = read_catalogue(rectified / "catalogue")
     with pytest.raises(DataError, match=r"no mask of 2 of 3 unlabelled cases .* give the data that the run was split"):
         job.audit(rectified, tmp_path / "audit", reference=reference, quiet=True)
+
+
+def test_no_val_case_with_a_mask(rectified: Path, tmp_path: Path):
+    bare = tmp_path / "bare"
+    shutil.copytree(rectified, bare)
+    run = Run(bare)
+    write_split(replace(read_split(run.split), val=()), run.split)
+    with pytest.raises(DataError, match="no val case has a mask; give --reference with masks of its unlabelled cases"):
+        job.audit(bare, tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path):

@@ -228,8 +228,8 @@ def verdict(found: Mapping[str, Any]) -> str:
     if not equal:
         return f"Rectification improves pseudo-labels: {changed}, and no control does as much."
     return (
-        f"Rectification improves pseudo-labels: {changed}, but is not shown to do more than {', '.join(equal)}: "
-        "nor is it shown that the diffusion does it."
+        f"Rectification improves pseudo-labels: {changed}, but is not shown to do more than {', '.join(equal)}, "
+        "so not to owe it to the denoised latent."
     )
 
 

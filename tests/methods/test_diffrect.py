@@ -256,6 +256,16 @@ def test_one_row_of_a_small_patch_needs_group_normalisation():
         assert all(torch.isfinite(term) for term in update.terms.values())
 
 
+@pytest.mark.parametrize("preset", ["corrected", "released"])
+def test_one_labelled_slice_of_one_class(preset):
+    method, given = build(preset=preset, rectified_loss={"peak": 1.0, "start": 0.0}), batch()
+    x = given.labelled
+    alone = {name: getattr(x, name)[:1].expand_as(getattr(x, name)) for name in ("image", "valid")}
+    x = replace(x, **alone, strong=x.strong[:, :1].expand_as(x.strong), label=torch.full_like(x.label, 2))
+    for update in method.step(replace(given, labelled=x), clock(20_000)):
+        assert all(torch.isfinite(term) for term in update.terms.values())
+
+
 def test_ignored_voxels_teach_the_rectifier_nothing():
     """Whatever stands under ignored voxels of a label, every term is the same."""
     found = []

@@ -15,7 +15,8 @@ from fewmask.types import ShareRange, StrongView, WeakView
 
 
 class DiffRectConfig(SemiSupervisedConfig):
-    """Section and B or D numbers are those of the review of the released code that docs/methods/diffrect.md quotes."""
+    """Section, B and D numbers count the findings of a review of the released code; docs/methods/diffrect.md says what
+    each is."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": {},
@@ -111,7 +112,8 @@ class DiffRectConfig(SemiSupervisedConfig):
     guidance: Literal["usual", "sample", "batch"] = "usual"
     """Distance of each label from a better one that is known, and what stands for it where none is, when the label of
     an unlabelled image is rectified: usual: what it was of late in labelled rows; sample: how far the other view's
-    label is; batch: that of all labelled rows together, for all rows, known or not (B7)."""
+    label is; batch: one number for all rows, known or not, that of the labelled ones together; of the unlabelled ones
+    in the released strong -> weak (B7)."""
     latent_rows: Literal["own", "all"] = "own"
     """Rows of the latent error, and so rows that are computed: labelled ones weak -> truth and unlabelled ones
     strong -> weak, or all in both (D4)."""
