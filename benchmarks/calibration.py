@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from fewmask import metrics
 from fewmask.audit import config_of, variants
 from fewmask.data import formats
 from fewmask.data.catalogue import Catalogue, read_catalogue
@@ -37,12 +38,7 @@ from fewmask.statistics import bootstrap_interval, class_mean
 
 def dice(label: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """(K - 1,), NaN where neither has the class; what `truth` marks as ignored does not count."""
-    known = truth != np.iinfo(truth.dtype).max
-    found = []
-    for kind in range(1, classes):
-        a, b = (label == kind) & known, truth == kind
-        found.append(2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() or b.any() else np.nan)
-    return np.array(found)
+    return metrics.dice(metrics.confusion(label, truth, classes, truth != np.iinfo(truth.dtype).max))[1:]
 
 
 def truth_of(catalogue: Catalogue, case_id: str, run: Run) -> np.ndarray:

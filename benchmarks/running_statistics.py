@@ -3,7 +3,8 @@
     python benchmarks/running_statistics.py RUN --cache CACHE
 
 RUN: of `fewmask run --method diffrect`; CACHE: its cache folder.  On the prepared grid, from the last checkpoint; the
-rectified label is of one draw, not averaged with the raw one.
+rectified label is of one draw, not averaged with the raw one.  Since f3f5686 an audit's statistics are of sampling
+alone where method.sampling=train; what was before is measured with the package of before.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fewmask.audit import audited, config_of, variants
 from fewmask.data.prepare import prepare
 from fewmask.data.split_file import read_split
+from fewmask.metrics import confusion, dice
 from fewmask.order import preparation_for
 from fewmask.runs import Run
-from second_opinion import dice
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
     def score(label: Callable[[Tensor], Tensor]) -> float:
         with torch.no_grad():
             labels = [label(image.contiguous()).numpy() for image in images]
-        scores = [dice(found, truth, classes) for found, truth in zip(labels, truths, strict=True)]
+        scores = [dice(confusion(found, truth, classes))[1:] for found, truth in zip(labels, truths, strict=True)]
         return float(np.nanmean(np.nanmean(scores, axis=0)))
 
     def raw(image: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from fewmask.data.catalogue import read_catalogue
 from fewmask.data.prepare import prepare
 from fewmask.data.split_file import read_split
 from fewmask.evaluation import evaluate
+from fewmask.metrics import confusion, dice
 from fewmask.order import preparation_for
 from fewmask.predictors import save_model
 from fewmask.predictors.largest_component import lesser_pieces
@@ -60,9 +61,8 @@ def probabilities(run: Run, cache_folder: Path) -> tuple[Volumes, Volumes, Volum
     return found
 
 
-def dice(label: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
-    sizes = [((label == k).sum() + (truth == k).sum(), ((label == k) & (truth == k)).sum()) for k in range(1, classes)]
-    return [2 * overlap / size if size else np.nan for size, overlap in sizes]
+def foreground_dice(label: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    return dice(confusion(label, truth, classes))[1:]
 
 
 def largest_pieces(label: np.ndarray, classes: int) -> np.ndarray:
@@ -88,10 +88,10 @@ def main() -> None:
     classes = len(raws[0])
     for name, share in (("raw", 0.0), ("rectified", 1.0), ("mean", 0.5)):
         labels = [((1 - share) * p + share * q).argmax(0) for p, q in zip(raws, rectifieds, strict=True)]
-        scores = [dice(label, truth, classes) for label, truth in zip(labels, truths, strict=True)]
+        scores = [foreground_dice(label, truth, classes) for label, truth in zip(labels, truths, strict=True)]
         print(f"Dice on val, {name}: {np.nanmean(np.nanmean(scores, axis=0)):.3f}")
     kept = [largest_pieces(p.argmax(0), classes) for p in raws]
-    scores = [dice(label, truth, classes) for label, truth in zip(kept, truths, strict=True)]
+    scores = [foreground_dice(label, truth, classes) for label, truth in zip(kept, truths, strict=True)]
     print(f"Dice on val, raw, largest pieces in each slice: {np.nanmean(np.nanmean(scores, axis=0)):.3f}")
     kinds = (raws, rectifieds, several)
     p, q, mean = (np.concatenate([volume.reshape(classes, -1) for volume in volumes], 1) for volumes in kinds)
