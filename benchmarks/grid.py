@@ -175,6 +175,13 @@ GRIDS = {
             "diffrect, plain network, early": (*DIFFRECT["diffrect, plain network"], *EARLY),
         },
     ),
+    "acdc-diffrect-finals": Grid(  # three times as long, for what is level after 2,000 steps
+        data="acdc",
+        steps=6000,
+        seeds=(1, 2),
+        shared=("--labelled", "3", "--val", "10", *CPU),
+        cells={name: DIFFRECT[name] for name in ("fixmatch", "diffrect", "diffrect, plain network")},
+    ),
     "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
         data="acdc",
         steps=2000,

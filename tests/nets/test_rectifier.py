@@ -74,6 +74,26 @@ def test_guidance_modulates_encoder_and_decoder():
     assert not torch.allclose(*decoded)
 
 
+def test_batch_norm_takes_out_a_guidance_that_all_rows_share():
+    """Why `guidance=batch` teaches nothing of guidance: the same shift in every row is the batch's mean (B7)."""
+    rectifier = build(width=4, dropout=0.0)
+    image, label = torch.randn(4, 1, 64, 64), torch.rand(4, 3, 64, 64)
+
+    def changed(*told: float) -> float:
+        """By how much features differ from those under a guidance of 300, inside: zero padding does see a shift."""
+        with torch.no_grad():
+            one, other = (
+                rectifier.encode(image, label, rectifier.context(image, torch.tensor(values)))[0][..., 8:-8, 8:-8]
+                for values in ((300.0,) * 4, told)
+            )
+        return float((one - other).abs().mean())
+
+    learning = changed(50, 50, 50, 50)
+    rows_apart = changed(0, 100, 300, 900)
+    rectifier.eval()
+    assert 10 * learning < min(changed(50, 50, 50, 50), rows_apart)
+
+
 def test_standardised_latents_have_mean_zero_and_variance_one():
     rectifier = build(standardise=True, width=4).train()
     image, label = torch.randn(4, 1, 32, 32), torch.rand(4, 3, 32, 32)
