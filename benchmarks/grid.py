@@ -221,7 +221,6 @@ GRIDS = {
             "no coarse, skips with the label": (UNHEARD, NO_COARSE, "method.skips=label"),
             "no coarse, a channel a class": (UNHEARD, NO_COARSE, "method.colours=false"),
             "no coarse, from the raw label": (UNHEARD, NO_COARSE, "method.start=0.6"),
-            "no coarse, guidance of the batch": (UNHEARD, NO_COARSE, "method.guidance=batch"),
             "mean of both": (*EARLY, NO_COARSE),
             "mean of both, threshold 0.8": (*EARLY, NO_COARSE, "method.threshold=0.8"),
             "mean of both, ratio rule": (*EARLY, NO_COARSE, "method.confidence=ratio", "method.threshold=0.8"),

@@ -157,7 +157,7 @@ def test_guidance_is_the_distance_of_each_label_from_the_better_one():
     guidance = method._guidance(one, other, torch.ones_like(one, dtype=torch.bool))
     # row 1: classes 0 and 1 have no overlap, classes 2 and 3 are in neither
     torch.testing.assert_close(guidance, torch.tensor([0.0, 999 / 2]), atol=1e-2, rtol=0)
-    together = build(guidance="batch")._guidance(one, other, torch.ones_like(one, dtype=torch.bool))
+    together = build(guidance="batch", sampling="train")._guidance(one, other, torch.ones_like(one, dtype=torch.bool))
     assert together.shape == (2,) and together[0] == together[1]
     ignored = method._guidance(one, other, torch.zeros_like(one, dtype=torch.bool))
     assert ignored.abs().max() < 1e-2
@@ -174,7 +174,8 @@ def test_the_audit_rectifies_with_the_guidance_that_is_usual(preset):
 
 def test_guidance_of_labels_without_a_truth():
     known, own = torch.tensor([100.0, 300.0]), torch.tensor([0.0, 600.0, 900.0])
-    usual, sample, batch_ = (build(guidance=name) for name in ("usual", "sample", "batch"))
+    usual, sample = (build(guidance=name) for name in ("usual", "sample"))
+    batch_ = build(guidance="batch", sampling="train")
     assert usual._presumed(known, own).tolist() == [200.0] * 3  # of one batch no more is known
     assert usual._presumed(known + 100, own).tolist() == pytest.approx([202.0] * 3)
     assert sample._presumed(known, own).tolist() == own.tolist() and float(sample.presumed) == 500
@@ -298,6 +299,8 @@ def test_doubted_voxels_count_in_the_guidance():
     [
         ({"preset": "corectd"}, "preset"),
         ({"preset": "released", "cutmix": 0.5}, "cutmix=0.5 has no place in base=released"),
+        ({"guidance": "batch"}, "guidance=batch with sampling=eval: batch norm takes out"),
+        ({"preset": "released", "sampling": "eval"}, "guidance=batch with sampling=eval"),
         ({"complementary": True}, "complementary=True has no place in base=averaged"),
         ({"latent_rows": "all"}, "latent_rows=all has no place"),
         (

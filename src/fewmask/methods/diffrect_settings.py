@@ -149,6 +149,12 @@ class DiffRectConfig(SemiSupervisedConfig):
             for name in ("times", "samples", "start"):
                 if getattr(self, name) != self._default(name):
                     raise ValueError(f"{name}={getattr(self, name)} has no place in diffuse=False; leave it out")
+        if self.guidance == "batch" and self.sampling == "eval" and self.segmenter.normalisation == "batch":
+            raise ValueError(
+                "guidance=batch with sampling=eval: batch norm takes out a guidance that all rows share while training "
+                "and leaves it in when sampling, which spoils labels; set guidance=usual, sampling=train, or "
+                "segmenter.normalisation=group"
+            )
         unheard = not self.rectified_share.peak and not self.rectified_loss.peak
         if self.base == "averaged" and self.coarse_target == "rectified" and not self.coarse_loss.peak:
             raise ValueError("coarse_target=rectified aims at nothing with coarse_loss.peak=0; leave one out")
