@@ -180,7 +180,7 @@ GRIDS = {
         steps=6000,
         seeds=(1, 2),
         shared=("--labelled", "3", "--val", "10", *CPU),
-        cells={name: DIFFRECT[name] for name in ("supervised", "fixmatch", "diffrect, plain network", "diffrect")},
+        cells={name: DIFFRECT[name] for name in ("fixmatch", "diffrect, plain network", "diffrect")},
     ),
     "acdc-diffrect-1": Grid(  # one labelled patient; which one decides as much as the method does
         data="acdc",
