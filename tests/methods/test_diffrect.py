@@ -316,6 +316,7 @@ def test_doubted_voxels_count_in_the_guidance():
         ({"preset": ["released"]}, "preset"),
         ({"skips": "none"}, "skips"),
         ({"start": 0}, "start"),
+        ({"samples": 11}, "samples=11 of times=10 diffusion steps; at most 10"),
     ],
 )
 def test_impossible_settings_are_one_line(settings, message):

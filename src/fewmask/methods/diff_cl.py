@@ -6,10 +6,10 @@ The paper's body was not at hand; docs/methods/diff_cl.md tells what is known of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fewmask.config import Settings
@@ -66,6 +66,12 @@ class DiffCL(SemiSupervised):
             guard: Times = "upper"
             """Noise levels at which it learns pseudo-labels: the noised label is its input, so at low noise it could
             copy what it should learn (7)."""
+
+            @model_validator(mode="after")
+            def _visits(self) -> Self:
+                if self.samples > self.times:
+                    raise ValueError(f"samples={self.samples} of times={self.times} noise levels; at most {self.times}")
+                return self
 
         class Propagation(Settings):
             """Contrastive label propagation."""

@@ -145,6 +145,8 @@ class DiffRectConfig(SemiSupervisedConfig):
             }
         if self.rectified_share.peak > 1:
             raise ValueError(f"rectified_share.peak={self.rectified_share.peak:g}: a share is at most 1")
+        if self.samples > self.times:
+            raise ValueError(f"samples={self.samples} of times={self.times} diffusion steps; at most {self.times}")
         if not self.diffuse:
             for name in ("times", "samples", "start"):
                 if getattr(self, name) != self._default(name):
