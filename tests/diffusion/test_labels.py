@@ -53,6 +53,17 @@ def test_the_guard_draws_noisy_levels_only(times, lowest):
         assert abs(noisy.mean()) < 0.15 and abs(noisy.std() - 1) < 0.1
 
 
+def test_without_diffusion_nothing_is_told_and_one_pass_labels():
+    label = torch.randint(0, 3, (2, 5, 7), generator=torch.Generator().manual_seed(0))
+    oracle, plain = Oracle(label), LabelDiffusion(3, 1000, diffuse=False)
+    noisy, t = plain.draw(label, "all", torch.Generator())
+    assert noisy.shape == (2, 3, 5, 7) and not noisy.any()
+    assert t.tolist() == [999, 999]
+    found = plain.sample(oracle, torch.zeros(2, 1, 5, 7), torch.randn(2, 3, 5, 7), 4)
+    torch.testing.assert_close(found, (encoded(label, 3) + 1) / 2)
+    assert oracle.seen == [999]
+
+
 def test_of_a_smaller_scale_less_is_left_at_the_same_time():
     """A block of 9 voxels is told by its mean at full scale up to noise that hides a tenth of it wholly."""
     label = torch.randint(0, 2, (400, 1, 1), generator=torch.Generator().manual_seed(2)).expand(400, 3, 3)

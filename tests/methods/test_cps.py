@@ -9,9 +9,10 @@ from fewmask.types import Batch, Clock, Stream, Task
 TASK = Task(channels=1, classes=3, names=("background", "a", "b"), patch_size=(16, 16))
 
 
-def build() -> CrossPseudoSupervision:
+def build(**settings) -> CrossPseudoSupervision:
     torch.manual_seed(0)
-    return CrossPseudoSupervision(CrossPseudoSupervision.Config(segmenter={"width": 2, "dropout": 0}), TASK).train()
+    config = CrossPseudoSupervision.Config(segmenter={"width": 2, "dropout": 0}, **settings)
+    return CrossPseudoSupervision(config, TASK).train()
 
 
 def batch() -> Batch:
@@ -45,6 +46,16 @@ def test_each_learns_the_others_label():
     found = step(method).terms["cross"]
     logits = method.segmenter(torch.cat([given.labelled.strong[0], given.unlabelled.strong[0]]))
     torch.testing.assert_close(found, dice_ce(logits[2:], torch.full((2, 16, 16), 2), given.unlabelled.valid))
+
+
+def test_averaged_labels_are_those_of_the_other_average_on_the_weak_view():
+    method, given = build(labels="averaged"), batch()
+    method.other.forward = lambda image: torch.zeros(4, 3, 16, 16)  # what it says as it trains does not count
+    with torch.no_grad():
+        label = method.other_average(given.unlabelled.image).argmax(1)
+    found = step(method).terms["cross"]
+    logits = method.segmenter(torch.cat([given.labelled.strong[0], given.unlabelled.strong[0]]))
+    torch.testing.assert_close(found, dice_ce(logits[2:], label, given.unlabelled.valid))
 
 
 def test_no_gradient_passes_through_a_label():

@@ -97,6 +97,16 @@ def test_the_guard_keeps_the_target_out_of_the_input(monkeypatch, guard, lowest)
     assert int(torch.stack([t[:2] for t in seen]).min()) < 150  # labelled ones learn at all levels
 
 
+def test_without_diffusion_the_same_network_sees_images_alone(monkeypatch):
+    method, seen = build(diffuse=False, diffusion={"samples": 4}), []
+    real = method.denoiser.forward
+    monkeypatch.setattr(method.denoiser, "forward", lambda x, t, image: seen.append((x, t)) or real(x, t, image))
+    update = only_update(method, batch())
+    assert seen and not any(x.any() for x, _ in seen) and all((t == 999).all() for _, t in seen)
+    assert {"cross", "diffusion_cross"} <= update.terms.keys()
+    assert sum(p.numel() for p in method.denoiser.parameters()) == sum(p.numel() for p in build().denoiser.parameters())
+
+
 def test_what_each_part_can_be_left_out():
     assert isinstance(build().segmenter, HighFrequencySegmenter)
     bare = build(module={"levels": ()}, propagation={"weight": 0.0})
@@ -136,6 +146,7 @@ def test_the_propagation_reads_the_level_it_is_told():
         ({"diffusion": {"samples": 0}}, "method.diffusion.samples=0: at least 1"),
         ({"diffusion": {"samples": 11, "times": 10}}, "samples=11 of times=10 noise levels; at most 10"),
         ({"module": {"levels": [5]}}, r"method.module.levels=\[5\]: at most 4"),
+        ({"diffuse": False, "diffusion": {"guard": "all"}}, "diffusion.guard=all has no place in diffuse=False"),
         ({"infer": "both"}, "method.infer='both': choose 'cnn', 'diffusion' or 'mean'"),
     ],
 )

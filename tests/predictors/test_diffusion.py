@@ -15,11 +15,11 @@ from fewmask.types import Task
 TASK = Task(channels=1, classes=3, names=("a", "b", "c"), patch_size=(17, 20))
 
 
-def build(beside: bool = False) -> DiffusionPredictor:
+def build(beside: bool = False, diffuse: bool = True) -> DiffusionPredictor:
     torch.manual_seed(0)
     denoiser = DiffusionSegmenter(channels=1, classes=3, dims=2, width=2, normalisation="group", dropout=1.0)
     network = build_segmenter(Network(width=2), TASK) if beside else None
-    return DiffusionPredictor(denoiser, times=50, samples=3, beside=network).eval()
+    return DiffusionPredictor(denoiser, times=50, samples=3, beside=network, diffuse=diffuse).eval()
 
 
 @torch.no_grad()
@@ -42,9 +42,24 @@ def test_beside_is_averaged():
 
 
 @torch.no_grad()
+def test_without_diffusion_there_is_no_chance():
+    predictor, image = build(diffuse=False), torch.randn(1, 1, 17, 20)
+    assert not predictor.stochastic and build().stochastic
+    assert torch.equal(predictor(image, torch.tensor([0])), predictor(image, torch.tensor([1])))
+
+
+def test_a_model_of_before_there_was_a_choice():
+    spec = build().spec
+    del spec["scale"], spec["diffuse"]
+    old = build_predictor(spec)
+    assert (old.labels.scale, old.labels.diffuse) == (1.0, True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("diffuse", [False, True])
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_twin_from_its_spec(beside):
-    predictor = build(beside)
+def test_a_twin_from_its_spec(beside, diffuse):
+    predictor = build(beside, diffuse)
     twin = build_predictor(json.loads(json.dumps(predictor.spec))).eval()
     twin.load_state_dict(predictor.state_dict())
     image, seed = torch.randn(2, 1, 17, 20), torch.tensor([0, 1])

@@ -6,6 +6,7 @@ voxel, and need not look at the image; a smaller scale (Chen et al., ICLR 2023, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -28,16 +29,19 @@ class LabelDiffusion(nn.Module):
     """Draws the denoiser's training inputs and samples labels from it.
 
     The denoiser returns logits; the x0-hat that they stand for is scale (2 softmax - 1), on the scale that was noised.
+    Without `diffuse` it sees zeros at the last time, in training and when sampled: the control without diffusion.
     """
 
-    def __init__(self, classes: int, times: int, scale: float = 1.0) -> None:
+    def __init__(self, classes: int, times: int, scale: float = 1.0, *, diffuse: bool = True) -> None:
         super().__init__()
-        self.classes, self.scale = classes, scale
+        self.classes, self.scale, self.diffuse = classes, scale, diffuse
         self.diffusion = GaussianDiffusion(linear_betas(times))
 
     def draw(self, label: Tensor, times: Times, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noised label maps (B, K, *S) and their times (B,)."""
         steps = self.diffusion.steps
+        if not self.diffuse:
+            return self._nothing((len(label), self.classes, *label.shape[1:]), label.device)
         lowest = {"all": 0, "upper": steps // 2, "last": steps - 1}[times]
         t = torch.randint(lowest, steps, (len(label),), device=label.device, generator=generator)
         x0 = self.scale * encoded(label, self.classes)
@@ -45,10 +49,16 @@ class LabelDiffusion(nn.Module):
         return self.diffusion.add_noise(x0, t, noise), t
 
     def sample(self, denoiser: nn.Module, image: Tensor, noise: Tensor, count: int) -> Tensor:
-        """Probabilities (B, K, *S) after `count` DDIM steps from noise (B, K, *S)."""
+        """Probabilities (B, K, *S) after `count` DDIM steps from noise (B, K, *S); without `diffuse` at once."""
+        if not self.diffuse:
+            return denoiser(*self._nothing(noise.shape, noise.device), image).float().softmax(1)
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             return self.scale * (2 * denoiser(x, t, image).float().softmax(1) - 1)
 
         found = ddim(denoise, self.diffusion, noise, sampling_times(self.diffusion.steps, count))
         return (found / self.scale + 1) / 2
+
+    def _nothing(self, shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """What stands for a noised label and its time where nothing is noised."""
+        return torch.zeros(shape, device=device), torch.full(shape[:1], self.diffusion.steps - 1, device=device)

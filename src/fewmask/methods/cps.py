@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from fewmask.losses import dice_ce
 from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
@@ -23,6 +24,9 @@ class CrossPseudoSupervision(SemiSupervised):
     class Config(SemiSupervisedConfig):
         cross_loss: Ramp = Ramp()
         """Weight of the other network's labels."""
+        labels: Literal["live", "averaged"] = "live"
+        """What labels: the other network as it trains, on the same strong view, as published; or its weight average, on
+        the weak view, as `diff_cl` is labelled by its diffusion network."""
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the weight averages that predict, as in `supervised`; 0: the weights themselves."""
 
@@ -42,15 +46,21 @@ class CrossPseudoSupervision(SemiSupervised):
         image = x.strong[0] if u is None else torch.cat([x.strong[0], u.strong[0]])
         own, others = self.segmenter(image), self.other(image)
         n = len(x.label)
-        for name, logits, theirs in (("", own, others), ("other_", others, own)):
+        sides = (("", own, others, self.other_average), ("other_", others, own, self.average))
+        for name, logits, theirs, average in sides:
             terms[f"{name}supervised"] = dice_ce(logits[:n], x.label, x.valid)
             if u is not None:
-                label = theirs[n:].detach().argmax(1)
+                label = self._label(theirs[n:], average, u.image)
                 terms[f"{name}cross"] = dice_ce(logits[n:], label, u.valid)
                 weights[f"{name}cross"] = self.config.cross_loss.weight(clock)
         yield Update(terms, weights)
         update_teacher(self.average, self.segmenter, self.config.ema, clock)
         update_teacher(self.other_average, self.other, self.config.ema, clock)
+
+    @torch.no_grad()
+    def _label(self, logits: Tensor, average: nn.Module, image: Tensor) -> Tensor:
+        """The label map (B, *S) of the network with these logits of the strong view and this weight average."""
+        return (logits if self.config.labels == "live" else average(image)).argmax(1)
 
     def predictor(self) -> Predictor:
         return SegmenterPredictor(self.average.network)

@@ -87,6 +87,9 @@ class DiffCL(SemiSupervised):
 
         module: Module = Module()
         diffusion: Diffusion = Diffusion()
+        diffuse: bool = True
+        """False: the control without diffusion.  The diffusion network sees zeros in the noised label's place and
+        labels in one pass; all else is equal."""
         propagation: Propagation = Propagation()
         cross_loss: Ramp = Ramp()
         """Weight of the other network's labels, in both directions (9)."""
@@ -96,6 +99,14 @@ class DiffCL(SemiSupervised):
         """Which network predicts (20)."""
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the weight averages that predict and are sampled; 0: the weights themselves."""
+
+        @model_validator(mode="after")
+        def _diffuses(self) -> Self:
+            for name in ("times", "samples", "scale", "guard"):
+                given = getattr(self.diffusion, name)
+                if not self.diffuse and given != type(self.diffusion).model_fields[name].default:
+                    raise ValueError(f"diffusion.{name}={given} has no place in diffuse=False; leave it out")
+            return self
 
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
@@ -118,7 +129,7 @@ class DiffCL(SemiSupervised):
             normalisation=diffusion.normalisation,
             dropout=config.segmenter.dropout if diffusion.dropout is None else diffusion.dropout,
         )
-        self.labels = LabelDiffusion(task.classes, diffusion.times, diffusion.scale)
+        self.labels = LabelDiffusion(task.classes, diffusion.times, diffusion.scale, diffuse=config.diffuse)
         self.propagation = LabelPropagation(
             task.dims,
             network.decoder_channels[-config.propagation.level],
@@ -198,4 +209,11 @@ class DiffCL(SemiSupervised):
 
     def _sampling(self, beside: nn.Module | None) -> Predictor:
         settings = self.config.diffusion
-        return DiffusionPredictor(self.sampler.network, settings.times, settings.samples, beside, settings.scale)
+        return DiffusionPredictor(
+            self.sampler.network,
+            settings.times,
+            settings.samples,
+            beside,
+            scale=settings.scale,
+            diffuse=self.config.diffuse,
+        )

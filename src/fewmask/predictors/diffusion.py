@@ -17,15 +17,21 @@ from fewmask.predictors.rectified import noise_of
 class DiffusionPredictor(Predictor):
     """Probabilities after `samples` DDIM steps from noise; with `beside`, their mean with that network's."""
 
-    stochastic = True
-
     def __init__(
-        self, denoiser: nn.Module, times: int, samples: int, beside: nn.Module | None = None, scale: float = 1.0
+        self,
+        denoiser: nn.Module,
+        times: int,
+        samples: int,
+        beside: nn.Module | None = None,
+        *,
+        scale: float = 1.0,
+        diffuse: bool = True,
     ) -> None:
-        """times, scale: noise levels T and scale of labels that the denoiser was trained with."""
+        """times, scale, diffuse: as of the LabelDiffusion that the denoiser was trained with."""
         super().__init__()
         self.denoiser, self.beside, self.samples = denoiser, beside, samples
-        self.labels = LabelDiffusion(denoiser.spec["classes"], times, scale)
+        self.labels = LabelDiffusion(denoiser.spec["classes"], times, scale, diffuse=diffuse)
+        self.stochastic = diffuse
 
     @property
     def width(self) -> int:
@@ -39,14 +45,15 @@ class DiffusionPredictor(Predictor):
             "times": self.labels.diffusion.steps,
             "samples": self.samples,
             "scale": self.labels.scale,
+            "diffuse": self.labels.diffuse,
             "beside": None if self.beside is None else self.beside.spec,
         }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         beside = None if spec["beside"] is None else build_from_spec(spec["beside"])
-        scale = spec.get("scale", 1.0)  # absent from models of before there was one
-        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside, scale)
+        later = {name: spec[name] for name in ("scale", "diffuse") if name in spec}  # older models lack them
+        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside, **later)
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
         noise = noise_of(seed, (self.labels.classes, *image.shape[2:]), image.device)
