@@ -53,6 +53,10 @@ def test_a_wrong_value_names_key_and_value():
         ("train.steps=2.5", "setting train.steps=2.5: give a whole number"),
         ("train=3", "setting train=3: give its parts, for example train.steps=3000"),
         ("predict.flips=3", "setting predict.flips=3: give true or false"),
+        (
+            "predict.flips=true",
+            "settings: predict.flips=true averages over mirrored copies; set plan.flip, so that they are learnt",
+        ),
     ],
 )
 def test_wrong_values_are_said_in_plain_words(setting, message):

@@ -185,120 +185,28 @@ def test_tier_follows_the_device() -> None:
 # flips
 
 
-def lateral(shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """Occupancy (3, *S) of two boxes that mirror each other along `axis`."""
-    maps = np.zeros((3, *shape))
-    size = shape[axis]
-    for index, (start, stop) in enumerate(((1, size // 2 - 1), (size - size // 2 + 1, size - 1)), start=1):
-        where = [slice(2, -3)] * len(shape)
-        where[axis] = slice(start, stop)
-        maps[(index, *where)] = 1
-    return maps
-
-
-@pytest.mark.parametrize("shape", [(17, 23), (11, 17, 23)])
-def test_lateral_pairs_are_found_on_their_axis_alone(shape: tuple[int, ...]) -> None:
-    for axis in range(len(shape)):
-        maps = lateral(shape, axis)
-        found = {other: plan.lateral_pairs(maps, other) for other in range(len(shape))}
-        assert found == {other: [(1, 2)] if other == axis else [] for other in range(len(shape))}
-
-
-def test_mirror_overlap() -> None:
-    one, other = np.zeros((1, 6)), np.zeros((1, 6))
-    one[0, :2] = other[0, 3:] = 1
-    assert plan.mirror_overlap(one, other, 1) == pytest.approx((0, 2 * 2 / 5))
-    assert plan.mirror_overlap(one, one, 1) == pytest.approx((1, 0))
-    assert plan.mirror_overlap(one * 0, one * 0, 1) == (0, 0)
-
-
-def test_classes_inside_each_other_are_no_pair() -> None:
-    maps = np.zeros((3, 20, 20))
-    maps[1, 4:16, 4:16] = 1
-    maps[2, 7:13, 7:13] = 1
-    assert [plan.lateral_pairs(maps, axis) for axis in range(2)] == [[], []]
-
-
-@pytest.mark.parametrize(
-    ("names", "pairs"),
-    [
-        (("background", "left lung", "right lung"), [(1, 2)]),
-        (("background", "Kidney_Left", "kidney_right", "liver"), [(1, 2)]),
-        (("background", "left lung", "liver"), []),
-        (("background", "cleft", "cright"), []),
-    ],
-)
-def test_named_pairs(names: tuple[str, ...], pairs: list[tuple[int, int]]) -> None:
-    assert plan.named_pairs(names) == pairs
-
-
-def test_lungs_are_not_mirrored(tmp_path: Path) -> None:
-    mask = np.zeros((40, 41), np.uint8)
-    mask[5:35, 3:17], mask[6:34, 24:38] = 1, 2
-    catalogue = catalogue_of([picture(tmp_path / "c.png", mask)], planar=True)
+def test_nothing_is_mirrored_unless_asked(tmp_path: Path) -> None:
+    catalogue = catalogue_of([picture(tmp_path / "c.png", np.ones((40, 41), np.uint8))], planar=True)
     result = planned(catalogue)
-    assert result.settings.flip == (0,)
-    assert reason(result, "plan.flip") == "not axis 1: one and two mirror each other"
+    assert result.settings.flip == ()
+    assert reason(result, "plan.flip") == "scans of mirrored patients do not occur"
+    assert planned(catalogue, config.Plan(size=(16, 16), flip=(1, 0))).settings.flip == (0, 1)
 
 
-def test_named_left_and_right_hold_without_a_measurement(tmp_path: Path) -> None:
-    labels = LabelSet(names=("background", "left eye", "right eye"), values=(0, 1, 2))
-    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (20, 20, 20), (1.0, 1.0, 1.0))], labels=labels)
-    assert planned(catalogue).settings.flip == (0, 1)
-
-
-def test_only_labelled_masks_are_opened(tmp_path: Path) -> None:
-    mask = np.zeros((20, 30), np.uint8)
-    mask[3:9, 3:9] = 1
-    catalogue = catalogue_of([picture(tmp_path / f"c{i}.png", mask) for i in range(3)], planar=True)
-    absent = tuple(replace(case, label=tmp_path / "absent.png") for case in catalogue.cases[1:])
-    result = planned(replace(catalogue, cases=(catalogue.cases[0], *absent)))
-    assert result.settings.flip == (0, 1)
-
-
-def test_only_labelled_slices_are_measured(tmp_path: Path) -> None:
-    path = tmp_path / "c.h5"
-    mask = np.zeros((3, 40, 40), np.uint8)
-    mask[0, 5:35, 3:17], mask[0, 5:35, 23:37] = 1, 2  # a lateral pair in slice 0 alone
-    mask[1, 5:35, 5:35] = 1
-    with h5py.File(path, "w") as file:
-        file["image"], file["label"] = mask.astype(np.float32), mask
-    catalogue = catalogue_of([path], layout="ssl4mis")
-    for entry, flip in (("c:0", (0,)), ("c:1", (0, 1)), ("c:2", (0, 1))):
-        split = Split(labelled=(entry,))
-        rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
-        result = plan.make_plan(catalogue, split, rank, config.Plan(size=(16, 16)))
-        assert result.settings.flip == flip
-
-
-def test_in_3d_too_only_labelled_slices_are_measured(tmp_path: Path) -> None:
-    path = tmp_path / "c.h5"
-    mask = np.zeros((24, 40, 40), np.uint8)
-    mask[:3, 5:35, 5:35] = 1
-    mask[3:, 5:35, 3:17], mask[3:, 5:35, 23:37] = 1, 2  # a lateral pair in slices that nobody labelled
-    with h5py.File(path, "w") as file:
-        file["image"], file["label"] = mask.astype(np.float32), mask
-    catalogue = catalogue_of([path], layout="uamt")
-    for labelled, flip in ((("c:0", "c:1"), (0, 1, 2)), (("c",), (0, 1)), (("c:5",), (0, 1))):
-        split = Split(labelled=labelled)
-        rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
-        assert plan.make_plan(catalogue, split, rank, config.Plan(size=(16, 16, 16))).settings.flip == flip
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_a_slice_that_is_not_there_is_named(tmp_path: Path, dims: int) -> None:
-    catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (4, 32, 32), (2.0, 1.0, 1.0))])
-    wanted = config.Plan(dims=dims, size=(16,) * dims, spacing_mm=(1, 1, 1) if dims == 3 else None)
-    split = Split(labelled=("c:1", "c:99"))
-    with pytest.raises(DataError, match=f"^c:99: the case has slices 0 to {3 if dims == 2 else 7}$"):
-        plan.make_plan(catalogue, split, plan.plan_rank(catalogue, split, wanted, "cpu"), wanted)
+def test_no_mask_is_opened(tmp_path: Path) -> None:
+    catalogue = catalogue_of(
+        [picture(tmp_path / f"c{i}.png", np.ones((20, 30), np.uint8)) for i in range(3)], planar=True
+    )
+    absent = tuple(replace(case, label=tmp_path / "absent.png") for case in catalogue.cases)
+    assert planned(replace(catalogue, cases=absent)).settings.dims == 2
 
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "dims", "flip"), [("cxr_devices", 2, (0,)), ("Task04_Hippocampus", 3, (0, 1, 2)), ("la2018", 3, (0, 1, 2))]
+    ("name", "dims", "intensity"),
+    [("cxr_devices", 2, "percentile"), ("Task04_Hippocampus", 3, "zscore"), ("la2018", 3, "zscore")],
 )
-def test_real_data(real_data: Path, name: str, dims: int, flip: tuple[int, ...]) -> None:
+def test_real_data(real_data: Path, name: str, dims: int, intensity: str) -> None:
     from fewmask.data.catalogue import open_catalogue
     from fewmask.data.splits import choose_split
 
@@ -306,4 +214,4 @@ def test_real_data(real_data: Path, name: str, dims: int, flip: tuple[int, ...])
     split = choose_split(catalogue, None if name == "cxr_devices" else "4")[0]
     rank = plan.plan_rank(catalogue, split, config.Plan(), "cpu")
     result = plan.make_plan(catalogue, split, rank, config.Plan(size=(32, 48, 32)[-rank.dims :]))
-    assert (result.settings.dims, result.settings.flip) == (dims, flip)
+    assert (result.settings.dims, result.settings.intensity) == (dims, intensity)

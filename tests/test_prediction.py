@@ -423,10 +423,11 @@ def test_samples_leave_their_mean_their_entropy_and_each_mask(tmp_path):
         ({"samples": 10_000}, "--samples 10000: at least 1, at most 1000"),
         ({"keep_samples": True}, "--keep-samples: one sample is the mask itself"),
         ({"samples": 3, "keep_samples": True}, "draws nothing at random; leave it and --samples out"),
+        ({"settings": Predict(flips=True)}, "--flips: .*model learnt no mirrored images; leave it out, or train with"),
     ],
 )
-def test_impossible_samples_are_refused_before_anything_is_written(tmp_path, options, message):
-    save_model(model(), tmp_path / "model")
+def test_impossible_options_are_refused_before_anything_is_written(tmp_path, options, message):
+    save_model(replace(model(), flip=()), tmp_path / "model")
     path = save_volume(tmp_path / "a.nii.gz", classes())
     with pytest.raises(SettingsError, match=message):
         predict(tmp_path / "model", [path], tmp_path / "out", device="cpu", quiet=True, **options)

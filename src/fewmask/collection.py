@@ -67,6 +67,8 @@ def predict(
         raise SettingsError("--keep-samples: one sample is the mask itself; ask for more, such as --samples 8")
     device = choose_device(device)
     model = load_model(model_folder)
+    if settings.flips and not model.flip:
+        raise SettingsError(f"--flips: {model_folder} learnt no mirrored images; leave it out, or train with plan.flip")
     if samples > 1 and model.predictor.stochastic:
         probabilities = uncertainty = True
     elif samples > 1:

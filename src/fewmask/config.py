@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fewmask.errors import SettingsError
 
@@ -76,8 +76,9 @@ class Plan(Settings):
     zoom: float = Field(1.0, gt=0, le=4)
     """3-D: prepared voxels per voxel of that spacing, or per voxel as it is; 0.5 halves the resolution."""
     intensity: Literal["auto", "zscore", "ct", "percentile", "rgb"] = "auto"
-    flip: tuple[Axis, ...] | None = None
-    """Spatial axes along which mirroring keeps every class's meaning."""
+    flip: tuple[Axis, ...] = ()
+    """Spatial axes that are mirrored; by default none: scans of mirrored patients do not occur, and learning them costs
+    more than it gives (docs/results/mirroring.md)."""
 
 
 class Train(Settings):
@@ -109,7 +110,7 @@ class Predict(Settings):
     """How masks are predicted."""
 
     flips: bool = False
-    """Average over mirrored copies along the planned flip axes."""
+    """Average over mirrored copies along the axes of `plan.flip`, which must not be empty."""
     overlap: float = Field(0.5, ge=0, lt=1)
     """Share by which neighbouring windows overlap."""
     batch: int = Field(16, ge=1)
@@ -127,6 +128,12 @@ class Config(Settings):
     plan: Plan = Plan()
     train: Train = Train()
     predict: Predict = Predict()
+
+    @model_validator(mode="after")
+    def _mirrors(self) -> Self:
+        if self.predict.flips and not self.plan.flip:
+            raise ValueError("predict.flips=true averages over mirrored copies; set plan.flip, so that they are learnt")
+        return self
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

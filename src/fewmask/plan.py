@@ -1,33 +1,26 @@
 """Data and machine -> tier, rank, size, spacing, intensity and flips; each choice with its reason.
 
-The rules measure headers of the training images and the masks of labelled cases; no other mask is opened.
+The rules measure headers of the training images; no mask is opened.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fewmask import config
 from fewmask.data import formats
-from fewmask.data.cache import Preparation
 from fewmask.data.catalogue import Catalogue
-from fewmask.data.conform import labelled_only, prepare_label, prepared_geometry, resampled_shape
-from fewmask.data.grid import Grid, orientation, resize_label
+from fewmask.data.conform import resampled_shape
+from fewmask.data.grid import Grid, orientation
 from fewmask.device import has_cuda
 from fewmask.errors import DataError, SettingsError
-from fewmask.types import Case, LabelSet, Split
+from fewmask.types import Split
 
 LARGEST_SPACING_RATIO = 3.0
 """Slices further apart than this multiple of the pixel size are segmented one by one."""
-OCCUPANCY_SIZE = 48
-"""Side of the maps on which laterality is measured."""
 ISOTROPIC_LAYOUTS = {"uamt"}
 """Layouts without spacing whose volumes are known to be isotropic."""
 
@@ -115,13 +108,10 @@ def make_plan(
         intensity, why = _intensity(catalogue)
     reasons.append(("plan.intensity", intensity, why))
 
-    if wanted.flip is not None:
-        flip, why = tuple(sorted(set(wanted.flip))), "as set"
-        if any(axis not in range(dims) for axis in flip):
-            raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
-    else:
-        flip, why = _flips(catalogue, split, Preparation(dims=dims, spacing_mm=spacing_mm, zoom=wanted.zoom))
-    reasons.append(("plan.flip", flip, why))
+    flip = tuple(sorted(set(wanted.flip)))
+    if any(axis not in range(dims) for axis in flip):
+        raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
+    reasons.append(("plan.flip", flip, "as set" if flip else "scans of mirrored patients do not occur"))
 
     settings = config.Plan(
         tier=rank.tier,
@@ -146,42 +136,6 @@ def fit_patch(patch: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     for side, axis in zip(sides, order, strict=True):
         fitted[axis] = min(side, max(8, shape[axis] // 8 * 8))
     return tuple(fitted)
-
-
-def mirror_overlap(one: np.ndarray, other: np.ndarray, axis: int) -> tuple[float, float]:
-    """(overlap as they lie, overlap with `one` mirrored along `axis`) of two occupancy maps in [0, 1].
-
-    Overlap is the soft Dice 2 sum min(a, b) / (sum a + sum b); 0 where both are empty.
-    """
-    total = float(one.sum() + other.sum())
-    if total == 0:
-        return 0.0, 0.0
-    mirrored = np.flip(one, axis)
-    return 2 * float(np.minimum(one, other).sum()) / total, 2 * float(np.minimum(mirrored, other).sum()) / total
-
-
-def lateral_pairs(maps: np.ndarray, axis: int) -> list[tuple[int, int]]:
-    """Pairs of classes that are each other's mirror image along `axis`: mirroring would swap their meaning.
-
-    maps (K, *S): mean occupancy of each class, background first.
-    """
-    pairs = []
-    for one, other in itertools.combinations(range(1, len(maps)), 2):
-        plain, mirrored = mirror_overlap(maps[one], maps[other], axis)
-        if mirrored > 0.5 and plain < 0.25:
-            pairs.append((one, other))
-    return pairs
-
-
-def named_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of class names that differ only in left and right."""
-    position = {name.lower(): index for index, name in enumerate(names)}
-    pairs = []
-    for name, index in position.items():
-        partner = position.get(re.sub(r"(?<![a-z])left(?![a-z])", "right", name))
-        if partner is not None and partner != index:
-            pairs.append((index, partner))
-    return pairs
 
 
 def _training_grids(catalogue: Catalogue, split: Split) -> list[Grid]:
@@ -237,60 +191,6 @@ def _intensity(catalogue: Catalogue) -> tuple[str, str]:
     if catalogue.planar and len(names) == 1:
         return "percentile", "one grey channel of a planar image"
     return "zscore", f"channels {', '.join(catalogue.channels)}: no fixed scale"
-
-
-def _flips(catalogue: Catalogue, split: Split, preparation: Preparation) -> tuple[tuple[int, ...], str]:
-    """The axes that may be mirrored and why the others may not."""
-    dims = preparation.dims
-    axes = list(range(dims))
-    names = catalogue.labels.names
-    pairs: dict[int, tuple[int, int]] = {}
-    for pair in named_pairs(names):
-        pairs[dims - 1] = pair  # the last axis of an oriented image runs from left to right
-    maps = _occupancy(catalogue, split, preparation)
-    for axis in axes:
-        for pair in lateral_pairs(maps, axis):
-            pairs.setdefault(axis, pair)
-    flip = tuple(axis for axis in axes if axis not in pairs)
-    if not pairs:
-        return flip, "no class is the mirror image of another in the labelled masks"
-    told = "; ".join(
-        f"not axis {axis}: {names[one]} and {names[other]} mirror each other"
-        for axis, (one, other) in sorted(pairs.items())
-    )
-    return flip, told
-
-
-def _occupancy(catalogue: Catalogue, split: Split, preparation: Preparation) -> np.ndarray:
-    """Mean occupancy (K, *S) of each class over the labelled masks, or over their slices that are not empty in 2-D."""
-    labels = catalogue.labels
-    total = np.zeros((len(labels), *(OCCUPANCY_SIZE,) * preparation.dims))
-    count = 0
-    for id, wanted in split.labelled_slices.items():
-        for plane in _planes(catalogue.by_id[id], labels, preparation, wanted):
-            total += plane
-            count += 1
-    return total / max(count, 1)
-
-
-def _planes(
-    case: Case, labels: LabelSet, preparation: Preparation, slices: Sequence[int] | None
-) -> Iterable[np.ndarray]:
-    """One-hot maps (K, *S) of one labelled mask: of each labelled slice that is not empty, or in 3-D of all of them."""
-    dims = preparation.dims
-    raw, _ = formats.read_mask(case.label, case.images[0], labels.colours)
-    if slices is None:  # the maps are coarse: only the numbers of slices need the prepared grid
-        preparation = preparation.model_copy(update={"spacing_mm": None, "zoom": 1.0})
-    turn, grid = prepared_geometry(formats.read_header(case.images[0]).grid, preparation)
-    mask = labelled_only(prepare_label(formats.encode_mask(raw, labels, case.id), turn, grid), slices, case.id)
-    for block in [mask] if dims == 3 else mask:
-        if not ((block > 0) & (block < len(labels))).any():
-            continue
-        small = resize_label(
-            block.reshape(-1, *block.shape[-2:]), (OCCUPANCY_SIZE if dims == 3 else 1,) + (OCCUPANCY_SIZE,) * 2
-        )
-        small = small.reshape((OCCUPANCY_SIZE,) * dims)
-        yield np.stack([small == index for index in range(len(labels))])
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -75,7 +75,7 @@ class WeakView(Settings):
     """The geometry shared by all views of a sample.  Ranges are those of nnU-Net unless measured otherwise."""
 
     flip: tuple[Axis, ...] | None = None
-    """Spatial axes that are mirrored with probability 1/2; None: those that plan.py found safe."""
+    """Spatial axes that are mirrored with probability 1/2; None: those of `plan.flip`."""
     rotation: float = Field(0.0, ge=0, le=180)
     """Largest rotation in degrees, drawn uniformly in [-rotation, rotation]; in 3-D about each axis."""
     rotation_probability: float = Field(0.5, ge=0, le=1)

@@ -40,6 +40,7 @@ def test_part_by_part(fewmask, one_line, phantoms: Path, tiny_words, tmp_path: P
         cache,
         "--out",
         run,
+        "plan.flip=[1]",
         *tiny_words,
     )
     status, out, err = fewmask(*words, "--device", "cpu")
@@ -47,7 +48,7 @@ def test_part_by_part(fewmask, one_line, phantoms: Path, tiny_words, tmp_path: P
     assert "prepare:" not in err  # the cache served
     for more in ((), ("--resume",)):
         assert fewmask(*words, "--device", "cpu", "--quiet", *more)[:2] == (0, f"model: {run / 'model'}\n")
-    absent = (*words[: -len(tiny_words) - 1], tmp_path / "absent", *tiny_words, "--resume")
+    absent = (*words[: words.index(run)], tmp_path / "absent", *tiny_words, "--resume")
     status, _, err = fewmask(*absent)
     assert status == 2
     assert one_line(err).endswith("holds no run; leave --resume out to begin one")

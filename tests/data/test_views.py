@@ -199,5 +199,5 @@ def test_cutout_erases_one_box_with_the_mean():
 def test_flips_are_the_planned_ones_where_the_method_leaves_them_open():
     open_, own = Views(weak=WeakView(rotation=30)), Views(weak=WeakView(flip=(1,)))
     assert views.with_flips(open_, (0,)).weak == WeakView(rotation=30, flip=(0,))
-    assert views.with_flips(open_, None).weak.flip == ()
+    assert views.with_flips(open_, ()).weak.flip == ()
     assert views.with_flips(own, (0,)) is own

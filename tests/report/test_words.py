@@ -73,7 +73,7 @@ def test_the_next_commands_keep_recipes_settings_and_seed(record):
     settings = {
         "method": {"threshold": 0.9, "segmenter": {"width": 4}},
         "train": {"steps": 200, "seed": 7, "optimiser": {"lr": 1e-05}},
-        "plan": {"size": [16, 24], "spacing_mm": None, "intensity": "zscore"},
+        "plan": {"size": [16, 24], "spacing_mm": None, "intensity": "zscore", "flip": [1]},
         "predict": {"flips": True},
     }
     asked = {"recipes": ["fixmatch", "cpu"], "settings": settings}

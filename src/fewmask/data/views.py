@@ -19,11 +19,11 @@ from fewmask.types import StrongView, Views, WeakView
 CONTROL_POINTS = 5  # per axis, of the smooth random fields
 
 
-def with_flips(views: Views, planned: Sequence[int] | None) -> Views:
+def with_flips(views: Views, planned: Sequence[int]) -> Views:
     """Views whose weak view mirrors the planned axes, where the method leaves that open."""
     if views.weak.flip is not None:
         return views
-    return replace(views, weak=views.weak.model_copy(update={"flip": tuple(planned or ())}))
+    return replace(views, weak=views.weak.model_copy(update={"flip": tuple(planned)}))
 
 
 def reach(view: WeakView, patch: Sequence[int]) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ def export(
         patch_size=config.plan.size,
         channels=catalogue.channels,
         planar=catalogue.planar,
-        flip=config.plan.flip or (),
+        flip=config.plan.flip,
         layout=catalogue.layout,
         seed=config.train.seed,
         extra={

@@ -59,7 +59,7 @@ class Validation:
             patch_size=settings.plan.size,
             intensity=settings.plan.intensity,
             fingerprint=fingerprint,
-            flip=settings.plan.flip or (),
+            flip=settings.plan.flip,
             settings=settings.predict,
             device=device,
             seed=settings.train.seed,
