@@ -257,7 +257,9 @@ GRIDS = {
         cells={
             "supervised": ("--method", "supervised"),
             "cps": ("--method", "cps"),
+            "cps, averaged labels": ("--method", "cps", "method.labels=averaged"),
             "two networks": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST),
+            "two networks, plain": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST, "method.diffuse=false"),
             "with module": ("--method", "diff_cl", *NO_CONTRAST),
             "with contrast": ("--method", "diff_cl", *NO_MODULE),
             "diff_cl": ("--method", "diff_cl"),
