@@ -425,7 +425,7 @@ def audits(name: str, out: Path) -> str:
                 str(seed),
                 _number(found["dice"][before]["mean"]),
                 _number(found["dice"][after]["mean"]),
-                f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {p:.3f}",
+                f"{mean:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]") + f", {_number(p)}",
                 ", ".join(controls) or "-",
                 _mean(folder / "evaluation" / "val" / "summary.json"),
                 _commit(folder),

@@ -64,6 +64,29 @@ def test_without_diffusion_nothing_is_told_and_one_pass_labels():
     assert oracle.seen == [999]
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.03])
+def test_a_noised_label_has_variance_one_at_every_time(scale):
+    labels, generator = LabelDiffusion(2, 1000, scale), torch.Generator().manual_seed(0)
+    label = torch.randint(0, 2, (60, 40, 40), generator=generator)
+    noisy, t = labels.draw(label, "all", generator)
+    assert t.min() < 50 and t.max() > 950
+    torch.testing.assert_close(noisy.var((1, 2, 3)), torch.ones(60), rtol=0, atol=0.1)
+
+
+def test_the_sampler_shows_what_training_shows():
+    """At a label found at once, the state at each further time is that label noised, at variance 1."""
+    label = torch.zeros(1, 64, 64, dtype=torch.int64)
+    label[:, :32] = 1
+    labels, seen = LabelDiffusion(2, 1000, 0.03), []
+    logits = 60 * encoded(label, 2)
+    labels.sample(lambda x, t, image: seen.append(x) or logits, label[:, None].float(), torch.randn(1, 2, 64, 64), 4)
+    assert len(seen) == 4
+    for x in seen:
+        assert abs(float(x.var()) - 1) < 0.1
+    mean = float((seen[-1] * encoded(label, 2)).mean())  # at t = 0 of scale 0.03: abar 0.9999
+    assert mean == pytest.approx(0.03 / (0.03**2 + 1e-4) ** 0.5, rel=0.02)
+
+
 def test_of_a_smaller_scale_less_is_left_at_the_same_time():
     """A block of 9 voxels is told by its mean at full scale up to noise that hides a tenth of it wholly."""
     label = torch.randint(0, 2, (400, 1, 1), generator=torch.Generator().manual_seed(2)).expand(400, 3, 3)

@@ -37,3 +37,18 @@ def test_all_parameters_learn():
     net = build(2)
     net(torch.randn(2, 2, 32, 32), torch.tensor([1, 5]), torch.randn(2, 1, 32, 32)).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_a_step_of_adam_moves_the_time_no_further_than_any_bias():
+    """Features have variance 1 where the time is added; a bias moves by the learning rate."""
+    net, t, rate = build(2), torch.tensor([999]), 2e-3
+    stage, x = net.encoder[1][0], torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    optimiser = torch.optim.Adam(stage.shift.parameters(), lr=rate)
+
+    def told() -> torch.Tensor:
+        return stage.eval()(x, net.embed(t).detach())
+
+    before = told()
+    (before * torch.randn_like(before)).sum().backward()
+    optimiser.step()
+    assert 0 < (told() - before).abs().max() < 3 * rate

@@ -48,11 +48,12 @@ def test_without_diffusion_there_is_no_chance():
     assert torch.equal(predictor(image, torch.tensor([0])), predictor(image, torch.tensor([1])))
 
 
-def test_a_model_of_before_there_was_a_choice():
+def test_a_model_whose_labels_were_shown_otherwise_is_refused():
+    """Those of before the labels had variance 1 lack `diffuse`; they would predict something else without a word."""
     spec = build().spec
-    del spec["scale"], spec["diffuse"]
-    old = build_predictor(spec)
-    assert (old.labels.scale, old.labels.diffuse) == (1.0, True)
+    del spec["diffuse"]
+    with pytest.raises(DataError, match=r"the model's .*predictor 'diffusion'.* fit"):
+        build_predictor(spec)
 
 
 @torch.no_grad()

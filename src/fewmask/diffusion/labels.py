@@ -38,7 +38,7 @@ class LabelDiffusion(nn.Module):
         self.diffusion = GaussianDiffusion(linear_betas(times))
 
     def draw(self, label: Tensor, times: Times, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noised label maps (B, K, *S) and their times (B,)."""
+        """Noised label maps (B, K, *S), of variance 1, and their times (B,)."""
         steps = self.diffusion.steps
         if not self.diffuse:
             return self._nothing((len(label), self.classes, *label.shape[1:]), label.device)
@@ -46,7 +46,7 @@ class LabelDiffusion(nn.Module):
         t = torch.randint(lowest, steps, (len(label),), device=label.device, generator=generator)
         x0 = self.scale * encoded(label, self.classes)
         noise = torch.randn(x0.shape, device=x0.device, generator=generator)
-        return self.diffusion.add_noise(x0, t, noise), t
+        return self._shown(self.diffusion.add_noise(x0, t, noise), t), t
 
     def sample(self, denoiser: nn.Module, image: Tensor, noise: Tensor, count: int) -> Tensor:
         """Probabilities (B, K, *S) after `count` DDIM steps from noise (B, K, *S); without `diffuse` at once."""
@@ -54,10 +54,16 @@ class LabelDiffusion(nn.Module):
             return denoiser(*self._nothing(noise.shape, noise.device), image).float().softmax(1)
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.scale * (2 * denoiser(x, t, image).float().softmax(1) - 1)
+            return self.scale * (2 * denoiser(self._shown(x, t), t, image).float().softmax(1) - 1)
 
         found = ddim(denoise, self.diffusion, noise, sampling_times(self.diffusion.steps, count))
         return (found / self.scale + 1) / 2
+
+    def _shown(self, x: Tensor, t: Tensor) -> Tensor:
+        """x_t (B, K, *S) at variance 1, so that statistics over a batch of unlike noise levels mean something (Chen
+        2023, arXiv:2301.10972, section 2.2)."""
+        abar = self.diffusion.alpha_bars[t].view(-1, *[1] * (x.ndim - 1))
+        return x / (self.scale**2 * abar + 1 - abar).sqrt()
 
     def _nothing(self, shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """What stands for a noised label and its time where nothing is noised."""

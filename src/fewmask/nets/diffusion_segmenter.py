@@ -5,6 +5,7 @@ The denoising network of A&D (Wang & Li, NeurIPS 2023, GenericSSL), as Diff-CL's
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -36,7 +37,8 @@ class _Stage(nn.Module):
         x = self.dropout(self.norm(F.relu(self.layer(x))))
         if self.shift is None:
             return x
-        shift = self.shift(F.silu(embedded))
+        # else one step of Adam moves the sum of so many weights by a tenth of what it is added to
+        shift = self.shift(F.silu(embedded)) / math.sqrt(embedded.shape[1])
         return x + shift.view(*shift.shape, *[1] * (x.ndim - 2))
 
 

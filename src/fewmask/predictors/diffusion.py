@@ -52,8 +52,8 @@ class DiffusionPredictor(Predictor):
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         beside = None if spec["beside"] is None else build_from_spec(spec["beside"])
-        later = {name: spec[name] for name in ("scale", "diffuse") if name in spec}  # older models lack them
-        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside, **later)
+        labels = {name: spec[name] for name in ("scale", "diffuse")}
+        return cls(DiffusionSegmenter(**spec["denoiser"]), spec["times"], spec["samples"], beside, **labels)
 
     def forward(self, image: Tensor, seed: Tensor) -> Tensor:
         noise = noise_of(seed, (self.labels.classes, *image.shape[2:]), image.device)
