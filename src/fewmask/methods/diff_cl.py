@@ -52,8 +52,8 @@ class DiffCL(SemiSupervised):
 
             width: int | None = Field(None, ge=1)
             """Channels of its finest level; None: as the segmenter's (1)."""
-            normalisation: Literal["group", "batch"] = "group"
-            """group: a batch mixes noise levels, so its statistics mean nothing (6)."""
+            normalisation: Literal["batch", "group"] = "batch"
+            """group, so that a batch need not mix noise levels, takes absolute intensity away (6)."""
             dropout: float | None = Field(None, ge=0, le=1)
             """Factor on its own dropout rates; None: as the segmenter's."""
             times: int = Field(1000, ge=2)
