@@ -157,6 +157,8 @@ def validated(model: type[AnySettings], values: Mapping[str, Any], where: str = 
         if not path:  # parts that do not fit each other
             raise SettingsError(f"settings{' of ' if where else ''}{where}: {_wanted(first)}") from None
         key = ".".join([where, *path] if where else path)
+        if first["type"] == "value_error" and isinstance(given, Mapping):  # parts of a section that do not fit
+            raise SettingsError(f"settings of {key}: {_wanted(first)}") from None
         raise SettingsError(f"setting {key}={given!r}: {_wanted(first)}") from None
 
 

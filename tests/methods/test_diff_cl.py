@@ -144,7 +144,10 @@ def test_the_propagation_reads_the_level_it_is_told():
     ("settings", "message"),
     [
         ({"diffusion": {"samples": 0}}, "method.diffusion.samples=0: at least 1"),
-        ({"diffusion": {"samples": 11, "times": 10}}, "samples=11 of times=10 noise levels; at most 10"),
+        (
+            {"diffusion": {"samples": 11, "times": 10}},
+            "^settings of method.diffusion: samples=11 of times=10 noise levels; at most 10$",
+        ),
         ({"module": {"levels": [5]}}, r"method.module.levels=\[5\]: at most 4"),
         ({"diffuse": False, "diffusion": {"guard": "all"}}, "diffusion.guard=all has no place in diffuse=False"),
         ({"infer": "both"}, "method.infer='both': choose 'cnn', 'diffusion' or 'mean'"),
