@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
@@ -19,6 +20,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    def refuse_given(self, names: Iterable[str], where: str) -> None:
+        """ValueError for the first field ("name" or "group.name") not at its default: `where` it does nothing."""
+        defaults = type(self).model_construct()
+        for name in names:
+            given, default = (reduce(getattr, name.split("."), settings) for settings in (self, defaults))
+            if given != default:
+                raise ValueError(f"{name}={given} has no place in {where}; leave it out")
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:

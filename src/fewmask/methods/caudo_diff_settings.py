@@ -94,10 +94,8 @@ class Calibrator(Settings):
     def _fits(self) -> Self:
         if self.network_errors + self.unchanged > 1:
             raise ValueError("network_errors and unchanged are shares of the same pairs; together at most 1")
-        for name, variants in ONLY_IN.items():
-            given = getattr(self, name)
-            if self.variant not in variants and given != type(self).model_fields[name].default:
-                raise ValueError(f"{name}={given} has no place in variant={self.variant}; leave it out")
+        foreign = [name for name, variants in ONLY_IN.items() if self.variant not in variants]
+        self.refuse_given(foreign, f"variant={self.variant}")
         return self
 
 

@@ -102,10 +102,10 @@ class DiffCL(SemiSupervised):
 
         @model_validator(mode="after")
         def _diffuses(self) -> Self:
-            for name in ("times", "samples", "scale", "guard"):
-                given = getattr(self.diffusion, name)
-                if not self.diffuse and given != type(self.diffusion).model_fields[name].default:
-                    raise ValueError(f"diffusion.{name}={given} has no place in diffuse=False; leave it out")
+            if not self.diffuse:
+                self.refuse_given(
+                    [f"diffusion.{name}" for name in ("times", "samples", "scale", "guard")], "diffuse=False"
+                )
             return self
 
     def __init__(self, config: Config, task: Task) -> None:

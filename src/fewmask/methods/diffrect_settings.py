@@ -148,9 +148,7 @@ class DiffRectConfig(SemiSupervisedConfig):
         if self.samples > self.times:
             raise ValueError(f"samples={self.samples} of times={self.times} diffusion steps; at most {self.times}")
         if not self.diffuse:
-            for name in ("times", "samples", "start"):
-                if getattr(self, name) != self._default(name):
-                    raise ValueError(f"{name}={getattr(self, name)} has no place in diffuse=False; leave it out")
+            self.refuse_given(("times", "samples", "start"), "diffuse=False")
         if self.guidance == "batch" and self.sampling == "eval" and self.segmenter.normalisation == "batch":
             raise ValueError(
                 "guidance=batch with sampling=eval: batch norm takes out a guidance that all rows share while training "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -143,8 +142,5 @@ class ProtoDiffConfig(SemiSupervisedConfig):
         if self.predict_from == "aux" and not self.auxiliary:
             raise ValueError("predict_from=aux needs the auxiliary head; give method.auxiliary a weight over 0")
         if self.label_latent == "encoder":
-            for name in TABLE_ALONE:
-                given, default = (reduce(getattr, name.split("."), config) for config in (self, type(self)()))
-                if given != default:
-                    raise ValueError(f"{name}={given} has no place in label_latent=encoder; leave it out")
+            self.refuse_given(TABLE_ALONE, "label_latent=encoder")
         return self
