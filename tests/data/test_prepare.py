@@ -92,9 +92,10 @@ def test_labelled_slice_leaves_the_others_ignored(catalogue, tmp_path):
     assert {int(z) for positions in cache.open("p1").locations.values() for z in positions[:, 0]} == {3}
 
 
-def test_slice_beyond_the_case_is_an_error(catalogue, tmp_path):
-    with pytest.raises(DataError, match="p1:6: the case has slices 0 to 5"):
+def test_slice_beyond_the_case_is_named_before_anything_is_prepared(catalogue, tmp_path):
+    with pytest.raises(DataError, match=r"^p1:6: the case has slices 0 to 5$"):
         prepare(catalogue, Split(labelled=("p1:6",)), Preparation(dims=2), tmp_path / "cache", quiet=True)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_locations_are_of_foreground_and_right(catalogue, tmp_path):

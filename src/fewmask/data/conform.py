@@ -69,15 +69,10 @@ def prepare_label(label: np.ndarray, turn: Orientation, prepared: Grid) -> np.nd
     return np.ascontiguousarray(resize_label(turn.apply(label), prepared.shape))
 
 
-def labelled_only(label: np.ndarray, slices: Sequence[int] | None, case_id: str) -> np.ndarray:
-    """Prepared label (D, H, W) with every slice but the labelled ones ignored, in place; None: all are labelled.
-
-    Raises DataError where the case has no such slice.
-    """
+def labelled_only(label: np.ndarray, slices: Sequence[int] | None) -> np.ndarray:
+    """Prepared label (D, H, W) with every slice but the labelled ones ignored, in place; None: all are labelled."""
     if slices is None:
         return label
-    if max(slices) >= len(label):
-        raise DataError(f"{case_id}:{max(slices)}: the case has slices 0 to {len(label) - 1}")
     label[np.setdiff1d(np.arange(len(label)), slices)] = np.iinfo(label.dtype).max
     return label
 

@@ -62,11 +62,12 @@ def prepare(
     labels: dict[str, tuple[int, ...] | None] = {**split.labelled_slices, **dict.fromkeys(split.val)}
     folder = root / preparation.key
     cache = Cache(folder, preparation, labels)
-    _make_folders(folder)
     ids = dict.fromkeys([*split.labelled_slices, *split.unlabelled, *split.val, *split.test])
     missing = [case_id for case_id in ids if case_id not in catalogue.by_id]
     if missing:
         raise DataError(f"case '{missing[0]}' of the split is not in the catalogue; split again")
+    _check_slices(catalogue, split, preparation)
+    _make_folders(folder)
     cases = [catalogue.by_id[case_id] for case_id in ids]
     due = [case for case in cases if not _image_current(case, cache) or not _label_current(case, cache, catalogue)]
     need, largest = _needs(due, preparation)
@@ -130,7 +131,7 @@ def _write_label(
             f"{case.id}: mask {mask_grid.shape} and image {grid.shape} differ ({case.label}); resample the mask first"
         )
     label = prepare_label(formats.encode_mask(raw, labels, str(case.label)), turn, prepared_grid)
-    label = labelled_only(label, cache.labels[case.id], case.id)
+    label = labelled_only(label, cache.labels[case.id])
     path = cache.label_path(case.id)
     locations = foreground_locations(label, len(labels), case.id)
     foreground = (label > 0) & (label != formats.IGNORE(label.dtype))
@@ -195,6 +196,16 @@ def _make_folders(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
+
+
+def _check_slices(catalogue: Catalogue, split: Split, preparation: Preparation) -> None:
+    """Raises DataError where a labelled slice does not exist; headers alone tell."""
+    for case_id, slices in split.labelled_slices.items():
+        if slices is not None:
+            native = formats.read_header(catalogue.by_id[case_id].images[0]).grid
+            depth = prepared_geometry(native, preparation)[1].shape[0]
+            if max(slices) >= depth:
+                raise DataError(f"{case_id}:{max(slices)}: the case has slices 0 to {depth - 1}")
 
 
 def _needs(due: list[Case], preparation: Preparation) -> tuple[int, int]:
