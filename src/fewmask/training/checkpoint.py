@@ -57,9 +57,13 @@ def load_state(path: Path, method: nn.Module, optimisers: Mapping[str, torch.opt
         reason = str(error).splitlines()[-1].strip()
         raise DataError(f"{path}: made by another method or version ({reason}); choose another --out") from None
     for group, optimiser in optimisers.items():
+        weights = [weight for part in optimiser.param_groups for weight in part["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, f"optimiser/{group}/").items():
             index, key = name.split("/")
+            weight = weights[int(index)]
+            if tensor.shape == weight.shape:  # in its layout: fused optimisers round otherwise where they differ
+                tensor = torch.empty_like(weight).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
