@@ -13,6 +13,7 @@ from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.components import largest_components
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.mixing import paste, placed_boxes
+from fewmask.methods.pseudo import likeliest
 from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Stream, Task, Update
@@ -68,7 +69,7 @@ class BidirectionalCopyPaste(SemiSupervised):
     @torch.no_grad()
     def _pseudo(self, image: Tensor) -> Tensor:
         """The teacher's label (B, *S) of a weak view."""
-        label = self.teacher(image).argmax(1)
+        label = likeliest(self.teacher(image))
         return largest_components(label, self.task.classes) if self.config.largest_component else label
 
     def predictor(self) -> Predictor:

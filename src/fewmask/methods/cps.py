@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewmask.losses import dice_ce
 from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.ema import teacher_of, update_teacher
+from fewmask.methods.pseudo import likeliest
 from fewmask.methods.ramps import Ramp
 from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, SegmenterPredictor
@@ -60,7 +61,7 @@ class CrossPseudoSupervision(SemiSupervised):
     @torch.no_grad()
     def _label(self, logits: Tensor, average: nn.Module, image: Tensor) -> Tensor:
         """The label map (B, *S) of the network with these logits of the strong view and this weight average."""
-        return (logits if self.config.labels == "live" else average(image)).argmax(1)
+        return likeliest(logits if self.config.labels == "live" else average(image))
 
     def predictor(self) -> Predictor:
         return SegmenterPredictor(self.average.network)

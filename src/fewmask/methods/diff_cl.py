@@ -18,6 +18,7 @@ from fewmask.losses import dice_ce
 from fewmask.methods.base import SemiSupervised, SemiSupervisedConfig
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.propagation import PURE, LabelPropagation
+from fewmask.methods.pseudo import likeliest
 from fewmask.methods.ramps import Ramp
 from fewmask.nets import build_segmenter
 from fewmask.nets.diffusion_segmenter import DiffusionSegmenter
@@ -152,7 +153,7 @@ class DiffCL(SemiSupervised):
         noisy, t = self.labels.draw(x.label, "all", clock.generator)
         terms, weights = {"supervised": dice_ce(logits[:n], x.label, x.valid)}, {}
         if cross:
-            cnn_label = logits[n:].detach().argmax(1)
+            cnn_label = likeliest(logits[n:])
             diffusion_label = self._sampled(u.image, clock)
             noisy_label, late = self.labels.draw(cnn_label, config.diffusion.guard, clock.generator)
             noisy, t = torch.cat([noisy, noisy_label]), torch.cat([t, late])
@@ -175,7 +176,7 @@ class DiffCL(SemiSupervised):
         """The diffusion network's label (B, *S) of an image."""
         shape = (len(image), self.task.classes, *image.shape[2:])
         noise = torch.randn(shape, device=image.device, generator=clock.generator)
-        return self.labels.sample(self.sampler.network, image, noise, self.config.diffusion.samples).argmax(1)
+        return likeliest(self.labels.sample(self.sampler.network, image, noise, self.config.diffusion.samples))
 
     def _propagated(
         self, features: tuple[Tensor, ...], logits: Tensor, labelled: Stream, unlabelled: Stream | None
@@ -185,7 +186,7 @@ class DiffCL(SemiSupervised):
         with torch.set_grad_enabled(unlabelled is not None):
             regions = bank.regions(feature)
         truth = bank.shares(labelled.label, labelled.valid, feature)
-        found = bank.shares(logits[:n].detach().argmax(1), labelled.valid, feature)
+        found = bank.shares(likeliest(logits[:n]), labelled.valid, feature)
         bank.remember(regions[:n], truth, found)
         if unlabelled is None:
             return None

@@ -19,7 +19,7 @@ from fewmask.methods.complementary import complementary
 from fewmask.methods.diffrect_settings import DiffRectConfig
 from fewmask.methods.ema import copy_but_statistics, teacher_of, update_teacher
 from fewmask.methods.mixing import boxes, paste
-from fewmask.methods.pseudo import clear_of_the_least, label_distance
+from fewmask.methods.pseudo import clear_of_the_least, label_distance, likeliest
 from fewmask.nets import build_segmenter
 from fewmask.predictors import Predictor, RectifiedPredictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, Task, Update
@@ -86,7 +86,7 @@ class DiffRect(SemiSupervised):
         logits = self.segmenter(x.strong[0])
         terms, weights, log = {"supervised": dice_ce(logits, x.label, x.valid)}, {}, {}
         # weak -> truth is learnt where errors still occur: from what the student says of the strong view
-        said = _hard(logits)
+        said = likeliest(logits)
         truth = torch.where(x.valid, x.label, said)  # of ignored voxels nothing is known, so nothing is to be changed
         guidance = self._guidance(said, truth, x.valid)
         carries = [("fine", x.strong[0], said, truth, x.valid, guidance)]
@@ -102,7 +102,7 @@ class DiffRect(SemiSupervised):
 
             image, label = mix(u.strong[0]), mix(weak)
             logits = self.segmenter(image)
-            strong = _hard(logits)
+            strong = likeliest(logits)
             # of all voxels, doubted ones too: these are the ones to be changed
             inside = mix(u.valid)
             kept = mix(keep) & inside
@@ -273,7 +273,3 @@ def _summed(logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
 
 def _probabilities(logits: Tensor) -> Tensor:
     return logits.float().softmax(1)
-
-
-def _hard(logits: Tensor) -> Tensor:
-    return logits.detach().argmax(1)
