@@ -1,7 +1,8 @@
-"""Which device computes: asked for, or found out.  torch is imported when it is asked, which costs seconds."""
+"""Which device computes, asked for or found out, and how many cores.  torch is imported when it is asked: seconds."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ def check_name(name: str) -> None:
     """Raise SettingsError where `name` is no device of any machine; whether this one has it is not asked."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
+
+
+def cores() -> int:
+    """Cores that this process may use; all of the machine's where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_cuda() -> bool:

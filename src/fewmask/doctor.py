@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import subprocess
@@ -12,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any
 
 from fewmask import __version__
+from fewmask.device import cores
 from fewmask.errors import FewmaskError
 
 _ASK_TORCH = """
@@ -30,7 +30,7 @@ def examine(devices: bool = False) -> dict[str, Any]:
         "fewmask": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "packages": {name: _version(name) for name in needed},
         "extras": {
             extra: {

@@ -51,13 +51,14 @@ def method_rows() -> list[dict[str, str]]:
 
 
 def setting_rows(recipe: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every setting that a run with this recipe would have: key, value, source."""
-    from fewmask import resolution  # learns the methods' defaults, for which torch is imported
+    """Every setting that a run with this recipe would have on this machine: key, value, source."""
+    # they learn the methods' defaults, for which torch is imported
+    from fewmask import resolution
+    from fewmask.plan import choose_tier
 
     request = resolution.Request(recipes=(recipe,), settings=settings)
     plan = resolution.resolve(request).config.plan
-    tier = None if plan.tier == "auto" else plan.tier
-    resolved = resolution.resolve(request, tier, plan.dims)
+    resolved = resolution.resolve(request, choose_tier(plan.tier)[0], plan.dims)
     values = resolution.flat(resolved.config.model_dump(mode="json"))
     return [{"key": key, "value": value, "from": resolved.came_from(key)} for key, value in values.items()]
 

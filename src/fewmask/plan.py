@@ -42,16 +42,19 @@ class Planned:
     reasons: tuple[tuple[str, Any, str], ...]
 
 
+def choose_tier(wanted: str, device: str = "auto") -> tuple[str, str]:
+    """The tier, and why; wanted: `auto` or a tier; device: auto, cpu or cuda."""
+    if wanted != "auto":
+        return wanted, "as set"
+    if device.startswith("cuda") or (device == "auto" and has_cuda()):
+        return "paper", "CUDA device"
+    return "cpu", "device cpu" if device == "cpu" else "no CUDA device"
+
+
 def plan_rank(catalogue: Catalogue, split: Split, wanted: config.Plan, device: str = "auto") -> Rank:
     """Tier and rank, the two choices on which recipes depend.  `wanted`: what the user set; device: auto, cpu, cuda."""
-    reasons: list[tuple[str, Any, str]] = []
-    if wanted.tier != "auto":
-        tier, why = wanted.tier, "as set"
-    elif device.startswith("cuda") or (device == "auto" and has_cuda()):
-        tier, why = "paper", "CUDA device"
-    else:
-        tier, why = "cpu", "device cpu" if device == "cpu" else "no CUDA device"
-    reasons.append(("plan.tier", tier, why))
+    tier, why = choose_tier(wanted.tier, device)
+    reasons: list[tuple[str, Any, str]] = [("plan.tier", tier, why)]
     if wanted.dims is not None:
         dims, why = wanted.dims, "as set"
     else:

@@ -236,5 +236,5 @@ def test_what_killed_processes_left_is_swept_after_a_day(catalogue, tmp_path):
 
 def test_threads_are_as_many_as_memory_allows(monkeypatch):
     monkeypatch.setattr(preparing, "available_bytes", lambda: 2500)
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(preparing, "cores", lambda: 16)
     assert [preparing._workers(need) for need in (1, 1000, 5000)] == [8, 2, 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +22,7 @@ from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path
 from fewmask.comparison.scores import Scores, read_scores, write_table
 from fewmask.comparison.workers import Workers
 from fewmask.config import merge, written
-from fewmask.device import choose_device
+from fewmask.device import choose_device, cores
 from fewmask.errors import Interrupted, SettingsError
 from fewmask.order import Order, open_run
 from fewmask.progress import say
@@ -212,8 +211,7 @@ def _pool(plan: Plan, cells: int) -> Pool:
     if plan.ray is not None:
         return Cluster(plan.ray, cpus=threads, gpus=int(device.type == "cuda"))
     if device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return Workers(["cpu"] * min(cells, plan.workers or max(1, cores // threads)))
+        return Workers(["cpu"] * min(cells, plan.workers or max(1, cores() // threads)))
     import torch
 
     one = ":" in plan.order.device

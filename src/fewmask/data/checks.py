@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,6 +18,7 @@ from fewmask import __version__
 from fewmask.data.formats import mask_names, read_case_image, read_mask, regridded, state
 from fewmask.data.grid import difference
 from fewmask.data.labels import values_of
+from fewmask.device import cores
 from fewmask.errors import DataError
 from fewmask.progress import track
 from fewmask.runs import append_log, read_log, writing
@@ -133,7 +133,7 @@ def check_all(
 
     Images are held by `workers` threads only, however many cases there are.
     """
-    workers = workers or min(MAX_THREADS, os.cpu_count() or 1)
+    workers = workers or min(MAX_THREADS, cores())
     kept = Journal(journal, colours)
     checks: dict[str, Check] = {}
     errors: dict[str, DataError] = {}

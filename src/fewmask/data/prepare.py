@@ -6,7 +6,6 @@ Only the masks of labelled and val cases are opened.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from fewmask.data.conform import (
     prepared_geometry,
 )
 from fewmask.data.grid import Grid, Orientation
+from fewmask.device import cores
 from fewmask.errors import DataError, OutOfMemory
 from fewmask.memory import available_bytes
 from fewmask.progress import say, track
@@ -222,7 +222,7 @@ def _needs(due: list[Case], preparation: Preparation) -> tuple[int, int]:
 def _workers(largest: int) -> int:
     """As many threads as cores, as far as each finds memory for the largest case."""
     free = available_bytes()
-    return max(1, min(8, os.cpu_count() or 1, 8 if free is None else free // max(largest, 1)))
+    return max(1, min(8, cores(), 8 if free is None else free // max(largest, 1)))
 
 
 def _check_disk(need: int, folder: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 
+from fewmask.device import cores
+
 
 def choose_threads(wanted: int) -> int:
     """Torch threads: as asked, or one less than the cores this process may use (the loader takes one), at least 1."""
-    return wanted or max(1, len(os.sched_getaffinity(0)) - 1)
+    return wanted or max(1, cores() - 1)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
