@@ -42,6 +42,8 @@ UNHEARD = "method.rectified_share.peak=0"
 NO_COARSE = "method.coarse_loss.peak=0"
 """The rectifier learns from labelled images alone: a third cheaper, and in short trainings its labels are better."""
 NO_MODULE, NO_CONTRAST = ("method.module.levels=[]",), ("method.propagation.weight=0",)
+FOUR_STEPS = "method.diffusion.samples=4"
+"""Sampler steps of Diff-CL's labels: the default until its ladder was measured."""
 EARLY = ("method.rectified_share.start=0.2", "method.rectified_share.length=0.4")
 """Rectified labels count from a fifth of the second stage on: the default until its cost was measured."""
 DIFFRECT = {
@@ -258,12 +260,13 @@ GRIDS = {
             "supervised": ("--method", "supervised"),
             "cps": ("--method", "cps"),
             "cps, averaged labels": ("--method", "cps", "method.labels=averaged"),
-            "two networks": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST),
+            "two networks": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST, FOUR_STEPS),
             "two networks, plain": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST, "method.diffuse=false"),
-            "with module": ("--method", "diff_cl", *NO_CONTRAST),
-            "with contrast": ("--method", "diff_cl", *NO_MODULE),
-            "diff_cl": ("--method", "diff_cl"),
-            "diff_cl, no guard": ("--method", "diff_cl", "method.diffusion.guard=all"),
+            "with module": ("--method", "diff_cl", *NO_CONTRAST, FOUR_STEPS),
+            "with contrast": ("--method", "diff_cl", *NO_MODULE, FOUR_STEPS),
+            "whole": ("--method", "diff_cl", FOUR_STEPS),
+            "whole, no guard": ("--method", "diff_cl", FOUR_STEPS, "method.diffusion.guard=all"),
+            "whole, one sampler step": ("--method", "diff_cl"),
         },
     ),
     "la-half": Grid(
@@ -271,7 +274,11 @@ GRIDS = {
         steps=1500,
         seeds=(0,),
         shared=("--recipe", "la-4", "--recipe", "cpu-half", *CPU),
-        cells={method: ("--method", method) for method in ("supervised", "cps", "diff_cl")},
+        cells={
+            "supervised": ("--method", "supervised"),
+            "cps": ("--method", "cps"),
+            "whole": ("--method", "diff_cl", FOUR_STEPS),
+        },
     ),
     "la-paper": Grid(  # for a GPU: --workers 1
         data="la2018",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from fewmask import plan
+
 
 def test_methods(fewmask) -> None:
     status, out, _ = fewmask("methods", "--json")
@@ -26,5 +28,12 @@ def test_config_says_where_each_came_from(fewmask) -> None:
     assert found["plan.size"] == ([96, 96], "tier recipe cpu")
     assert found["train.clip"][1] == "default"
     assert found["method.name"] == ("fixmatch", "method recipe fixmatch")
+
+
+def test_config_takes_the_tier_that_a_run_here_would(fewmask, monkeypatch) -> None:
+    for cuda, tier in ((False, "cpu"), (True, "paper")):
+        monkeypatch.setattr(plan, "has_cuda", lambda cuda=cuda: cuda)
+        rows = json.loads(fewmask("config", "fixmatch", "plan.dims=2", "--json")[1])
+        assert {row["from"] for row in rows if row["key"] == "plan.size"} == {f"tier recipe {tier}"}
     text = fewmask("config", "supervised")[1]
     assert text.splitlines()[0].split() == ["key", "value", "from"]
