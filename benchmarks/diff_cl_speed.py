@@ -28,6 +28,8 @@ ROWS = {
     "with the module": ("diff_cl", {"propagation": {"weight": 0}}),
     "with contrast": ("diff_cl", {"module": {"levels": ()}}),
     "whole": ("diff_cl", {}),
+    "whole, 4 sampler steps": ("diff_cl", {"diffusion": {"samples": 4}}),
+    "whole, 10 sampler steps": ("diff_cl", {"diffusion": {"samples": 10}}),
 }
 
 
