@@ -266,6 +266,7 @@ GRIDS = {
             "with contrast": ("--method", "diff_cl", *NO_MODULE, FOUR_STEPS),
             "whole": ("--method", "diff_cl", FOUR_STEPS),
             "whole, no guard": ("--method", "diff_cl", FOUR_STEPS, "method.diffusion.guard=all"),
+            "two networks, one sampler step": ("--method", "diff_cl", *NO_MODULE, *NO_CONTRAST),
             "whole, one sampler step": ("--method", "diff_cl"),
         },
     ),
