@@ -69,6 +69,7 @@ def test_isotropic_volumes_are_planned_in_3d(tmp_path: Path) -> None:
         "plan.size",
         "plan.intensity",
         "plan.flip",
+        "plan.rotation",
     ]
     assert "None" not in str(result.settings.size)
 
@@ -140,7 +141,13 @@ def test_a_size_that_was_asked_for_stays(tmp_path: Path) -> None:
 def test_what_is_set_is_not_decided(tmp_path: Path) -> None:
     catalogue = catalogue_of([volume(tmp_path / "c.nii.gz", (9, 40, 44), (10.0, 1.5, 1.5))])
     wanted = config.Plan(
-        tier="paper", dims=3, size=(16, 16, 16), spacing_mm=(5.0, 1.5, 1.5), intensity="ct", flip=(2, 0, 2)
+        tier="paper",
+        dims=3,
+        size=(16, 16, 16),
+        spacing_mm=(5.0, 1.5, 1.5),
+        intensity="ct",
+        flip=(2, 0, 2),
+        rotation=90,
     )
     result = planned(catalogue, wanted, fixed=("size",))
     assert result.settings == wanted.model_copy(update={"flip": (0, 2)})
@@ -191,6 +198,18 @@ def test_nothing_is_mirrored_unless_asked(tmp_path: Path) -> None:
     assert result.settings.flip == ()
     assert reason(result, "plan.flip") == "scans of mirrored patients do not occur"
     assert planned(catalogue, config.Plan(size=(16, 16), flip=(1, 0))).settings.flip == (0, 1)
+
+
+# rotation
+
+
+def test_slices_of_volumes_may_lie_on_their_side_and_nothing_else(tmp_path: Path) -> None:
+    pictures = catalogue_of([picture(tmp_path / "c.png", np.ones((40, 41), np.uint8))], planar=True)
+    slices = catalogue_of([volume(tmp_path / "thick.nii.gz", (9, 40, 44), (10.0, 1.5, 1.5))])
+    volumes = catalogue_of([volume(tmp_path / "cube.nii.gz", (40, 50, 36), (1.0, 1.0, 1.0))])
+    assert [planned(data).settings.rotation for data in (pictures, slices, volumes)] == [30, 180, 30]
+    result = planned(slices, config.Plan(size=(16, 16), rotation=0))
+    assert (result.settings.rotation, reason(result, "plan.rotation")) == (0, "as set")
 
 
 def test_no_mask_is_opened(tmp_path: Path) -> None:

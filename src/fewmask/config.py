@@ -88,6 +88,8 @@ class Plan(Settings):
     flip: tuple[Axis, ...] = ()
     """Spatial axes that are mirrored; by default none: scans of mirrored patients do not occur, and learning them costs
     more than it gives (docs/results/mirroring.md)."""
+    rotation: float | None = Field(None, ge=0, le=180)
+    """Largest rotation of training images in degrees; None: 180 for slices of volumes, else 30."""
 
 
 class Train(Settings):

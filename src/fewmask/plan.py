@@ -1,4 +1,4 @@
-"""Data and machine -> tier, rank, size, spacing, intensity and flips; each choice with its reason.
+"""Data and machine -> tier, rank, size, spacing, intensity, flips and rotation; each choice with its reason.
 
 The rules measure headers of the training images; no mask is opened.
 """
@@ -116,6 +116,14 @@ def make_plan(
         raise SettingsError(f"plan.flip={list(flip)}: spatial axes are 0 to {dims - 1}")
     reasons.append(("plan.flip", flip, "as set" if flip else "scans of mirrored patients do not occur"))
 
+    if wanted.rotation is not None:
+        rotation, why = wanted.rotation, "as set"
+    elif dims == 2 and not _pictures(catalogue, grids):
+        rotation, why = 180.0, "some scanners' slices lie on their side"
+    else:
+        rotation, why = 30.0, "pictures have an up" if dims == 2 else "volumes are turned upright by their headers"
+    reasons.append(("plan.rotation", rotation, why))
+
     settings = config.Plan(
         tier=rank.tier,
         dims=dims,
@@ -124,6 +132,7 @@ def make_plan(
         zoom=wanted.zoom,
         intensity=intensity,
         flip=flip,
+        rotation=rotation,
     )
     return Planned(settings=settings, reasons=tuple(reasons))
 
@@ -150,8 +159,12 @@ def _training_grids(catalogue: Catalogue, split: Split) -> list[Grid]:
     return grids
 
 
+def _pictures(catalogue: Catalogue, grids: Sequence[Grid]) -> bool:
+    return catalogue.planar or all(grid.planar for grid in grids)
+
+
 def _dims(catalogue: Catalogue, grids: Sequence[Grid]) -> tuple[int, str]:
-    if catalogue.planar or all(grid.planar for grid in grids):
+    if _pictures(catalogue, grids):
         return 2, "planar images"
     if catalogue.layout in ISOTROPIC_LAYOUTS:
         return 3, f"layout {catalogue.layout}: isotropic volumes"

@@ -76,8 +76,9 @@ class WeakView(Settings):
 
     flip: tuple[Axis, ...] | None = None
     """Spatial axes that are mirrored with probability 1/2; None: those of `plan.flip`."""
-    rotation: float = Field(0.0, ge=0, le=180)
-    """Largest rotation in degrees, drawn uniformly in [-rotation, rotation]; in 3-D about each axis."""
+    rotation: float | None = Field(0.0, ge=0, le=180)
+    """Largest rotation in degrees, drawn uniformly in [-rotation, rotation]; in 3-D about each axis; None:
+    `plan.rotation`."""
     rotation_probability: float = Field(0.5, ge=0, le=1)
     scale: PositiveRange = (1.0, 1.0)
     """Zoom range; over 1 enlarges."""

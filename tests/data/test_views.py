@@ -196,8 +196,8 @@ def test_cutout_erases_one_box_with_the_mean():
         assert changed[row][:, erased].unique().numel() == 1
 
 
-def test_flips_are_the_planned_ones_where_the_method_leaves_them_open():
-    open_, own = Views(weak=WeakView(rotation=30)), Views(weak=WeakView(flip=(1,)))
-    assert views.with_flips(open_, (0,)).weak == WeakView(rotation=30, flip=(0,))
-    assert views.with_flips(open_, ()).weak.flip == ()
-    assert views.with_flips(own, (0,)) is own
+def test_flips_and_rotation_are_the_planned_ones_where_the_method_leaves_them_open():
+    open_, own = WeakView(rotation=None, shift=0.1), WeakView(flip=(1,), rotation=5)
+    assert views.as_planned(Views(weak=open_), (0,), 40.0).weak == WeakView(flip=(0,), rotation=40, shift=0.1)
+    assert views.as_planned(Views(weak=open_), (), 0.0).weak == WeakView(flip=(), rotation=0, shift=0.1)
+    assert views.as_planned(Views(weak=own), (0,), 40.0).weak == own

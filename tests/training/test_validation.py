@@ -8,7 +8,11 @@ from fewmask.training.validation import Validation
 
 
 class Threshold(Predictor):
-    """Says box where the image is over a half and core where it is over one and a half."""
+    """Says box where the image is over a half and core where it is over one and a half; `more` classes never."""
+
+    def __init__(self, more=0):
+        super().__init__()
+        self.more = more
 
     @property
     def spec(self):
@@ -19,14 +23,24 @@ class Threshold(Predictor):
         return cls()
 
     def forward(self, image, seed):
-        return torch.nn.functional.one_hot((image[:, 0] > 0.5).long() + (image[:, 0] > 1.5), 3).movedim(-1, 1).float()
+        found = (image[:, 0] > 0.5).long() + (image[:, 0] > 1.5)
+        return torch.nn.functional.one_hot(found, 3 + self.more).movedim(-1, 1).float()
 
 
-def test_dice_is_that_of_a_naive_loop(cache, split):
-    validation = Validation(
+class Stray(Threshold):
+    """Also says a class that no mask has, in one voxel."""
+
+    def forward(self, image, seed):
+        p = super().forward(image, seed)
+        p[:, 3, ..., 0, 0] = 2
+        return p
+
+
+def validating(cache, split, names=("background", "box", "core")):
+    return Validation(
         cache,
         {case: case for case in split.val},
-        names=("background", "box", "core"),
+        names=names,
         patch_size=(17, 20),
         intensity="zscore",
         fingerprint={},
@@ -35,7 +49,10 @@ def test_dice_is_that_of_a_naive_loop(cache, split):
         device=torch.device("cpu"),
         seed=0,
     )
-    found = validation.dice(Threshold())
+
+
+def test_dice_is_that_of_a_naive_loop(cache, split):
+    found = validating(cache, split).dice(Threshold())
     scores = {1: [], 2: []}
     for case in split.val:
         image = cache.normalised(case, "zscore", {})[0]
@@ -47,3 +64,10 @@ def test_dice_is_that_of_a_naive_loop(cache, split):
     assert found["per_class"] == pytest.approx({"box": np.mean(scores[1]), "core": np.mean(scores[2])})
     assert found["dice"] == pytest.approx(np.mean([np.mean(values) for values in scores.values()]))
     assert 0.2 < found["dice"] < 1
+
+
+def test_a_class_that_no_mask_of_val_has_is_not_judged(cache, split):
+    validation = validating(cache, split, ("background", "box", "core", "pathology"))
+    missed, stray = validation.dice(Threshold(more=1)), validation.dice(Stray(more=1))
+    assert missed["per_class"]["pathology"] is stray["per_class"]["pathology"] is None
+    assert stray["dice"] == pytest.approx(missed["dice"], abs=0.01)

@@ -19,11 +19,11 @@ from fewmask.types import StrongView, Views, WeakView
 CONTROL_POINTS = 5  # per axis, of the smooth random fields
 
 
-def with_flips(views: Views, planned: Sequence[int]) -> Views:
-    """Views whose weak view mirrors the planned axes, where the method leaves that open."""
-    if views.weak.flip is not None:
-        return views
-    return replace(views, weak=views.weak.model_copy(update={"flip": tuple(planned)}))
+def as_planned(views: Views, flip: Sequence[int], rotation: float) -> Views:
+    """Views that mirror these axes and turn by up to `rotation` degrees where the method leaves that open."""
+    planned = {"flip": tuple(flip), "rotation": rotation}
+    still_open = {name: value for name, value in planned.items() if getattr(views.weak, name) is None}
+    return replace(views, weak=views.weak.model_copy(update=still_open))
 
 
 def reach(view: WeakView, patch: Sequence[int]) -> tuple[int, ...]:

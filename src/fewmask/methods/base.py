@@ -30,7 +30,7 @@ class MethodConfig(Settings):
         return merge([("", preset), ("", values)])[0]
 
     segmenter: Network = Network()
-    weak: WeakView = WeakView(rotation=30, scale=(0.7, 1.4), shift=0.05, elastic=0.03)
+    weak: WeakView = WeakView(rotation=None, scale=(0.7, 1.4), shift=0.05, elastic=0.03)
     """Geometry, after nnU-Net (Isensee et al., Nature Methods 2021, supplement 4)."""
     strong: StrongView = StrongView(
         gamma_probability=0.3,

@@ -18,7 +18,7 @@ from fewmask.config import Config, validated
 from fewmask.data.cache import Cache
 from fewmask.data.catalogue import Catalogue
 from fewmask.data.loader import Source, StageBatches, iterate
-from fewmask.data.views import with_flips
+from fewmask.data.views import as_planned
 from fewmask.device import choose_device
 from fewmask.errors import Interrupted, SettingsError
 from fewmask.memory import memory_errors
@@ -88,7 +88,7 @@ class _Trainer:
         self.fingerprint = cache.fingerprint(training, plan.intensity)
         torch.manual_seed(derive(self.seed, "init"))
         self.method = build_method(config.method, self.task)
-        self.views = with_flips(self.method.views(), plan.flip)
+        self.views = as_planned(self.method.views(), plan.flip, plan.rotation)
         self.source = Source(
             cache,
             split,

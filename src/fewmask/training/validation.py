@@ -82,14 +82,16 @@ class Validation:
     def dice(self, predictor: Predictor) -> dict[str, object]:
         """{"dice": mean over classes, "per_class": {name: mean over groups}}; background is not counted.
 
-        A class that neither mask nor prediction of a group contains is left out of that group.
+        A class that neither mask nor prediction of a group contains is left out of that group, one that no mask of val
+        contains of all: val cannot tell how well it is found, and a single voxel would weigh as much as all of another.
         """
         counts: dict[str, np.ndarray] = {}
         for case, group in self.groups.items():
             counts[group] = counts.get(group, 0) + self._counts(case, predictor)
         tables = np.stack(list(counts.values()))  # (groups, K - 1, [overlap, predicted, true])
         sizes = tables[..., 1] + tables[..., 2]
-        scores = np.where(sizes > 0, 2 * tables[..., 0] / np.maximum(sizes, 1), np.nan)
+        judged = (sizes > 0) & (tables[..., 2].sum(0) > 0)
+        scores = np.where(judged, 2 * tables[..., 0] / np.maximum(sizes, 1), np.nan)
         per_class = {
             name: float(np.nanmean(column)) if np.isfinite(column).any() else None
             for name, column in zip(self.names[1:], scores.T, strict=True)
