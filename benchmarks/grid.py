@@ -298,7 +298,7 @@ GRIDS = {
         data="cxr_devices",
         steps=1000,
         seeds=(0, 1),
-        shared=("plan.size=[128,128]", *CPU),  # at 96x96 tubes are thinner than a pixel
+        shared=CPU,
         cells=ANCHORS,
     ),
     "planar-cpu": Grid(

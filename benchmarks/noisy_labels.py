@@ -53,7 +53,8 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Name -> method and settings; from no prototypes on each adds a part, and `proto_diff` the agreement."""
 USUAL = tuple(METHODS)[:4]
-CPU = ("train.threads=1", "train.workers=0")
+SHARED = ("plan.flip=[1]", "train.threads=1", "train.workers=0")
+"""Of every cell, as in grid.py's vocalfolds-proto."""
 KINDS = ("flip", "shift", "dilate", "drop", "blocks")
 MIXED = KINDS[:4]
 MOVED, GROWN, BLOCKS = 10, 30, 64
@@ -160,7 +161,7 @@ def cell(asked: argparse.Namespace, where: str, share: float, method: str, seed:
         spoil_pseudo_labels(asked.kind, share, len(open_catalogue(data).labels), seed)
     name, settings = METHODS[method]
     steps = (f"train.steps={asked.steps}", f"train.seed={seed}")
-    api.run(data, folder, method=name, split=data / "split.json", settings=(*settings, *CPU, *steps), quiet=True)
+    api.run(data, folder, method=name, split=data / "split.json", settings=(*settings, *SHARED, *steps), quiet=True)
 
 
 def prepare_data(asked: argparse.Namespace, where: str, share: float, seed: int) -> None:
@@ -251,7 +252,7 @@ def main() -> None:
     parser.add_argument("--where", nargs="+", choices=("labels", "pseudo"), default=["labels", "pseudo"])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.25, 0.5])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print the table of finished cells and draw the figure")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
