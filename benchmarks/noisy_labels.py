@@ -174,7 +174,7 @@ def prepare_data(asked: argparse.Namespace, where: str, share: float, seed: int)
 
 
 def _data(asked: argparse.Namespace, where: str, share: float, seed: int) -> Path:
-    return asked.out / "data" / f"{asked.kind}-{share if where == 'labels' else 0}-{seed}"
+    return asked.out / "data" / f"{asked.kind}-{share if where == 'labels' else 0.0}-{seed}"
 
 
 def cells(asked: argparse.Namespace) -> list[tuple[str, float, str, int]]:

@@ -27,7 +27,7 @@ class Settings(BaseModel):
         for name in names:
             given, default = (reduce(getattr, name.split("."), settings) for settings in (self, defaults))
             if given != default:
-                raise ValueError(f"{name}={given} has no place in {where}; leave it out")
+                raise ValueError(f"{name}={written(given)} has no place in {where}; leave it out")
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:

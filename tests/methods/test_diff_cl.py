@@ -149,7 +149,7 @@ def test_the_propagation_reads_the_level_it_is_told():
             "^settings of method.diffusion: samples=11 of times=10 noise levels; at most 10$",
         ),
         ({"module": {"levels": [5]}}, r"method.module.levels=\[5\]: at most 4"),
-        ({"diffuse": False, "diffusion": {"guard": "all"}}, "diffusion.guard=all has no place in diffuse=False"),
+        ({"diffuse": False, "diffusion": {"guard": "all"}}, "diffusion.guard=all has no place in diffuse=false"),
         ({"infer": "both"}, "method.infer='both': choose 'cnn', 'diffusion' or 'mean'"),
     ],
 )

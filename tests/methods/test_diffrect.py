@@ -301,7 +301,7 @@ def test_doubted_voxels_count_in_the_guidance():
         ({"preset": "released", "cutmix": 0.5}, "cutmix=0.5 has no place in base=released"),
         ({"guidance": "batch"}, "guidance=batch with sampling=eval: batch norm takes out"),
         ({"preset": "released", "sampling": "eval"}, "guidance=batch with sampling=eval"),
-        ({"complementary": True}, "complementary=True has no place in base=averaged"),
+        ({"complementary": True}, "complementary=true has no place in base=averaged"),
         ({"latent_rows": "all"}, "latent_rows=all has no place"),
         (
             {"preset": "released", "rectified_share": {"peak": 0.5}},
@@ -310,7 +310,7 @@ def test_doubted_voxels_count_in_the_guidance():
         ({"coarse_target": "rectified", "rectified_share": {"peak": 0}}, "coarse_target=rectified needs rectified lab"),
         ({"coarse_target": "rectified", "coarse_loss": {"peak": 0}}, "coarse_target=rectified aims at nothing with"),
         ({"rectified_share": {"peak": 2}}, "rectified_share.peak=2: a share is at most 1"),
-        ({"diffuse": False, "samples": 5}, "samples=5 has no place in diffuse=False"),
+        ({"diffuse": False, "samples": 5}, "samples=5 has no place in diffuse=false"),
         ({"preset": "released", "ema": 0.5}, "ema=0.5 has no place in base=released"),
         ({"preset": "released", "cutmix_area": [0.1, 0.2]}, "cutmix_area=.* has no place in base=released"),
         ({"preset": ["released"]}, "preset"),

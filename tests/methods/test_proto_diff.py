@@ -298,6 +298,8 @@ def test_a_resnet_takes_no_stride_that_it_has_not():
         ({"encoder_weights": "a.safetensors", "label_latent": "encoder"}, "encoder_weights=a.* has no place"),
         ({"latent": {"scale": 0.1}, "label_latent": "encoder"}, "latent.scale=0.1 has no place in label_latent"),
         ({"diffusion": {"target": "latent"}, "label_latent": "encoder"}, "diffusion.target=latent has no place"),
+        ({"diffuse": False, "sampler": {"steps": 5}}, "sampler.steps=5 has no place in diffuse=false"),
+        ({"diffuse": False, "latent": {"scale": 0.1}}, "latent.scale=0.1 has no place in diffuse=false"),
         ({"encoder": "resnet51"}, "method.encoder='resnet51': choose "),
     ],
 )

@@ -106,7 +106,7 @@ class DiffCL(SemiSupervised):
         def _diffuses(self) -> Self:
             if not self.diffuse:
                 self.refuse_given(
-                    [f"diffusion.{name}" for name in ("times", "samples", "scale", "guard")], "diffuse=False"
+                    [f"diffusion.{name}" for name in ("times", "samples", "scale", "guard")], "diffuse=false"
                 )
             return self
 

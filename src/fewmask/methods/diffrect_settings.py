@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fewmask.config import written
 from fewmask.methods.base import SemiSupervisedConfig
 from fewmask.methods.ramps import Ramp
 from fewmask.nets.denoiser import Entrance
@@ -148,7 +149,7 @@ class DiffRectConfig(SemiSupervisedConfig):
         if self.samples > self.times:
             raise ValueError(f"samples={self.samples} of times={self.times} diffusion steps; at most {self.times}")
         if not self.diffuse:
-            self.refuse_given(("times", "samples", "start"), "diffuse=False")
+            self.refuse_given(("times", "samples", "start"), "diffuse=false")
         if self.guidance == "batch" and self.sampling == "eval" and self.segmenter.normalisation == "batch":
             raise ValueError(
                 "guidance=batch with sampling=eval: batch norm takes out a guidance that all rows share while training "
@@ -163,6 +164,6 @@ class DiffRectConfig(SemiSupervisedConfig):
         for name, given in foreign.items():
             if given:
                 told = getattr(self, name)
-                told = f".peak={told.peak:g}" if isinstance(told, Ramp) else f"={told}"
+                told = f".peak={told.peak:g}" if isinstance(told, Ramp) else f"={written(told)}"
                 raise ValueError(f"{name}{told} has no place in base={self.base}; leave it out")
         return self

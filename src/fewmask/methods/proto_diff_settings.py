@@ -21,6 +21,11 @@ TABLE_ALONE = (
     *(f"diffusion.{name}" for name in ("target", "x0")),
 )
 """Settings that label_latent=encoder has no place for: it has an encoder, a width and a loss of its own."""
+DIFFUSED_ALONE = (
+    *("latent.scale", "diffusion.x0", "diffusion.self_aligned"),
+    *("sampler.steps", "sampler.samples", "pseudo.steps"),
+)
+"""Settings of what diffuse=false leaves out."""
 
 
 def _power_of_two(number: int) -> int:
@@ -143,4 +148,6 @@ class ProtoDiffConfig(SemiSupervisedConfig):
             raise ValueError("predict_from=aux needs the auxiliary head; give method.auxiliary a weight over 0")
         if self.label_latent == "encoder":
             self.refuse_given(TABLE_ALONE, "label_latent=encoder")
+        if not self.diffuse:
+            self.refuse_given(DIFFUSED_ALONE, "diffuse=false")
         return self
