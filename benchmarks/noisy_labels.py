@@ -1,7 +1,7 @@
 """Dice against noise: a known share of masks, or of pseudo-labels, is spoilt, and methods learn from them all the same.
 
-    python benchmarks/noisy_labels.py --data ../shared/data/vocalfolds --out runs/noisy --workers 2
-    python benchmarks/noisy_labels.py --data ../shared/data/vocalfolds --out runs/noisy --table     (table and figure)
+    python benchmarks/noisy_labels.py --data ../shared/data/cxr_devices --out runs/noisy --workers 2
+    python benchmarks/noisy_labels.py --data ../shared/data/cxr_devices --out runs/noisy --table     (table and figure)
 
 A spoilt mask has its classes exchanged (flip), is moved by a tenth of its side (shift), has its structures grown by a
 thirtieth of it (dilate), one of them taken away (drop), or a class drawn at random in a quarter of the blocks that are
@@ -38,7 +38,6 @@ from fewmask.methods import fixmatch, proto_diff
 from fewmask.seeding import generator
 from fewmask.types import Split
 
-LISTS = Path(__file__).parent / "lists"
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "supervised": ("supervised", ()),
     "fixmatch": ("fixmatch", ()),
@@ -53,8 +52,7 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Name -> method and settings; from no prototypes on each adds a part, and `proto_diff` the agreement."""
 USUAL = tuple(METHODS)[:4]
-SHARED = ("plan.flip=[1]", "train.threads=1", "train.workers=0")
-"""Of every cell, as in grid.py's vocalfolds-proto."""
+CPU = ("train.threads=1", "train.workers=0")
 KINDS = ("flip", "shift", "dilate", "drop", "blocks")
 MIXED = KINDS[:4]
 MOVED, GROWN, BLOCKS = 10, 30, 64
@@ -161,7 +159,7 @@ def cell(asked: argparse.Namespace, where: str, share: float, method: str, seed:
         spoil_pseudo_labels(asked.kind, share, len(open_catalogue(data).labels), seed)
     name, settings = METHODS[method]
     steps = (f"train.steps={asked.steps}", f"train.seed={seed}")
-    api.run(data, folder, method=name, split=data / "split.json", settings=(*settings, *SHARED, *steps), quiet=True)
+    api.run(data, folder, method=name, split=data / "split.json", settings=(*settings, *CPU, *steps), quiet=True)
 
 
 def prepare_data(asked: argparse.Namespace, where: str, share: float, seed: int) -> None:
@@ -244,9 +242,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--labelled", default=str(LISTS / "vocalfolds-labelled.txt"))
-    parser.add_argument("--val", default=str(LISTS / "vocalfolds-val.txt"))
-    parser.add_argument("--test", default=str(LISTS / "vocalfolds-test.txt"))
+    parser.add_argument("--labelled", help="as of `fewmask run`; by default the data set's own list")
+    parser.add_argument("--val")
+    parser.add_argument("--test")
     parser.add_argument("--kind", choices=(*KINDS, "mixed"), default="mixed")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(USUAL), metavar="NAME")
     parser.add_argument("--where", nargs="+", choices=("labels", "pseudo"), default=["labels", "pseudo"])

@@ -4,7 +4,7 @@
     python benchmarks/proto_diff_speed.py --side 192 --repeats 5
     python benchmarks/proto_diff_speed.py --device cuda --side 512 --repeats 50
 
-12 labelled and 12 unlabelled images a step, while pseudo-labels are learnt; prediction is of 12 images, and of the
+6 labelled and 6 unlabelled images a step, while pseudo-labels are learnt; prediction is of 6 images, and of the
 auxiliary head, which does without the sampler.  Steps and variants take turns; medians, in fp32 and in bf16.
 """
 
@@ -23,7 +23,7 @@ from fewmask.methods.proto_diff import ProtoDiff
 from fewmask.nets import build_segmenter
 from fewmask.types import Batch, Stream, Task
 
-CLASSES, ROWS, WIDTH = 7, 12, 8
+CLASSES, ROWS, WIDTH = 7, 6, 16
 
 
 def streams(side: int, device: torch.device) -> Batch:
