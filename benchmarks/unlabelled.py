@@ -22,13 +22,16 @@ from fewmask.statistics import class_mean, draw, paired_wilcoxon, percentile_int
 
 
 def scores(folder: Path, reference: Path, out: Path) -> tuple[np.ndarray, list[str]]:
-    """Dice (N, K - 1) of the unlabelled cases of a run, in order of their names, and the patient of each."""
+    """Dice (N, K - 1) of the unlabelled cases of a run, in order of their names, and the patient of each; of pictures
+    that pooled over each patient or sequence."""
     run = Run(folder)
     cases = sorted(read_split(run.split).unlabelled)
     evaluate(run.predictions, reference, out, cases, split="unlabelled", protocol="voxel", quiet=True)
-    table = read_dice(out / "metrics.csv")
+    pooled = out / "groups.csv"
+    table = read_dice(pooled if pooled.exists() else out / "metrics.csv")
+    rows = sorted(table.rows)
     patients = dict(zip(table.rows, table.patients, strict=True))
-    return table.of(cases), [patients[case] for case in cases]
+    return table.of(rows), [patients[row] for row in rows]
 
 
 def main() -> None:
@@ -53,9 +56,11 @@ def main() -> None:
         if name != base:
             more = dice - means[base]
             draws = draw(len(set(patients)), range(len(more)))
+            gain = f"{repeated_mean(more):+.3f}"
             low, high = percentile_interval(resampled_means(more, patients, draws))
             p = paired_wilcoxon(means[base].mean((0, 2)), dice.mean((0, 2)), patients)
-            gain = f"{repeated_mean(more):+.3f} [{low:+.3f}, {high:+.3f}], {p:.1g}"
+            if low is not None and p is not None:  # two patients tell no interval
+                gain += f" [{low:+.3f}, {high:+.3f}], {p:.1g}"
         each = ", ".join(f"{class_mean(run):.3f}" for run in dice)
         print(f"| {name} | {len(dice)} | {repeated_mean(dice):.3f} | {each} | {gain} |")
 

@@ -15,6 +15,7 @@ from fewmask.statistics import (
     holm,
     paired_wilcoxon,
     percentile_interval,
+    rank_biserial,
     repeated_mean,
     resampled_means,
     t_interval,
@@ -100,6 +101,14 @@ def test_wilcoxon_is_scipys():
     first, second = np.random.default_rng(0).random((2, 12))
     assert paired_wilcoxon(first, second) == pytest.approx(stats.wilcoxon(second - first).pvalue)
     assert paired_wilcoxon(first, first + np.linspace(0.1, 0.2, 12)) == pytest.approx(2 / 2**12)
+
+
+def test_rank_biserial_is_the_difference_of_rank_sums():
+    """Differences -1, 2, 3, 4: ranks 1 against 2 + 3 + 4."""
+    assert rank_biserial([0, 0, 0, 0, np.nan], [-1, 2, 3, 4, 9]) == pytest.approx((9 - 1) / 10)
+    assert rank_biserial([1, 2], [0, 1]) == -1
+    assert rank_biserial([1, 2], [1, 2]) == 0
+    assert rank_biserial([np.nan], [1]) is None
 
 
 def test_wilcoxon_is_over_groups():

@@ -115,6 +115,20 @@ def paired_wilcoxon(
     return float(stats.wilcoxon(differences).pvalue)
 
 
+def rank_biserial(first: np.ndarray | Sequence, second: np.ndarray | Sequence) -> float | None:
+    """Effect size of the signed-rank test in [-1, 1]: 1 where every pair grows from first to second (Kerby 2014).
+
+    Its sign is the direction of which `paired_wilcoxon` gives the p.  NaN in either: the pair is left out; None where
+    nothing is left.
+    """
+    differences = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
+        return None
+    ranks = stats.rankdata(abs(differences)) * (differences != 0)
+    return float((ranks * np.sign(differences)).sum() / max(ranks.sum(), 1))
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjustment; None (no test) stays None and does not count."""
     tested = sorted((p, position) for position, p in enumerate(p_values) if p is not None)

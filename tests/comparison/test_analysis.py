@@ -114,6 +114,29 @@ def test_ranks_add_up_and_follow_the_means(make_cells) -> None:
     assert analyse(scores)["scores"][0]["first"] is None  # alone there is no rank
 
 
+def test_ranks_are_of_the_seeds_that_all_have(make_cells) -> None:
+    """supervised lacks the seed in which bcp is far ahead; in the others it is behind."""
+    grid = make_cells({"supervised": 0.0, "bcp": 0.0})
+    for cell in grid.cells:
+        if cell.entry.label == "bcp":
+            move(cell, (0.3, -0.02, -0.02)[cell.seed])
+        elif cell.seed == 0:
+            (cell.folder / "cell.json").unlink()
+    first = {row["method"]: row["first"] for row in analyse(read_scores(grid, {"3": 3}))["scores"]}
+    assert first == {"supervised": 1.0, "bcp": 0.0}
+
+
+def test_a_gain_against_which_most_patients_go_is_not_established(make_cells) -> None:
+    """All lose in the common class; the rare one, which the first patient alone has, gains, and weighs as much."""
+    before = np.tile([0.0, np.nan], (16, 1))
+    before[:2, 1] = 0.0
+    after = before - [0.01, 0.0]
+    after[:2] = [-0.06, 0.05]
+    entry = pair(analyse(read_scores(make_cells({"supervised": before, "bcp": after}), {"3": 3})), "bcp", "supervised")
+    assert entry["difference"]["low"] > 0 and entry["p_holm"] < 0.01 and entry["rank_biserial"] == -1
+    assert entry["verdict"].endswith(": not established (most patients go the other way)")
+
+
 def test_a_row_a_method_with_its_spread_and_cost(make_cells) -> None:
     scores = read_scores(make_cells({"supervised": 0.0, "bcp": 0.04}), {"3": 3})
     row = analyse(scores)["scores"][1]
@@ -201,15 +224,28 @@ def test_curves_need_three_budgets(make_cells) -> None:
     (entry,) = analyse(scores, with_curve=True)["curves"]
     assert entry["patients"] == [1, 2, 4] and entry["to"] == 8 and 0 < entry["gain"]["mean"] < 0.13
     assert entry["gain"]["low"] <= entry["gain"]["mean"] <= entry["gain"]["high"]
-    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 2}), with_curve=True)["curves"] == []  # two numbers
+
+    def told(patients: dict[str, int]) -> str:
+        (entry,) = analyse(read_scores(scores.grid, patients), with_curve=True)["curves"]
+        assert not entry["known"] and "patients" not in entry
+        return entry["verdict"]
+
+    unknown = "supervised: the data do not tell what more labelled patients would bring (2 budgets finished, a curve "
+    assert told({"1": 1, "2": 2, "4": 2}) == f"{unknown}takes 3)."
     table = next(cell for cell in scores.grid.cells if cell.budget.name == "4").run.evaluation / "metrics.csv"
     rows = [line.split(",") for line in table.read_text().splitlines()]
     table.write_text("\n".join([",".join(rows[0]), *(",".join([*row[:3], "", "", "", ""]) for row in rows[1:])]) + "\n")
     for cell in scores.grid.cells:
         if cell.budget.name == "4" and cell.seed:
             (cell.folder / "cell.json").rename(cell.folder / "kept.json")
-    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"] == []  # no class seen
+    assert told({"1": 1, "2": 2, "4": 4}) == f"{unknown}takes 3)."  # no class seen
     for cell in scores.grid.cells:
         if cell.budget.name == "4":
             (cell.folder / "cell.json").unlink(missing_ok=True)
-    assert analyse(read_scores(scores.grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"] == []
+    assert told({"1": 1, "2": 2, "4": 4}) == f"{unknown}takes 3)."
+
+
+def test_a_curve_of_two_seeds_tells_nothing(make_cells) -> None:
+    grid = make_cells({"supervised": 0.0}, {"1": -0.3, "2": -0.2, "4": -0.13}, seeds=(0, 1))
+    (entry,) = analyse(read_scores(grid, {"1": 1, "2": 2, "4": 4}), with_curve=True)["curves"]
+    assert not entry["known"] and "would bring (2 seeds, a claim takes 3); " in entry["verdict"]

@@ -27,7 +27,7 @@ def test_a_cell_from_waiting_to_done(tmp_path, make_cells) -> None:
 def test_the_table_has_a_row_a_method_and_budget_and_names_what_failed(make_cells, capsys) -> None:
     grid = make_cells({"supervised": 0.0, "bcp+box=0.5": 0.1}, {"1": -0.1, "3": 0.0}, seeds=(0, 4))
     (grid.cells[5].folder / "cell.json").unlink()
-    board = Board(grid, None, quiet=False)
+    board = Board(grid, {}, None, quiet=False)
     board.ended(grid.cells[5], "ended by SIGKILL")
     said = capsys.readouterr().err
     assert said.startswith("compare: 7 of 8  bcp+box=0.5, 1 labelled, seed 4: failed: ended by SIGKILL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from fewmask.comparison import cluster
-from fewmask.comparison.cluster import Cluster, check_address
+from fewmask.comparison.cluster import Cluster, check_address, gpus_of
 from fewmask.errors import SettingsError
 
 
@@ -57,7 +58,29 @@ def test_someone_who_listens_but_is_no_cluster_is_given_up(monkeypatch: pytest.M
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'fewmask\[ray\]'"):
-        Cluster("local", cpus=1, gpus=0)
+        gpus_of("local")
+
+
+@pytest.mark.usefixtures("with_ray")
+def test_gpus_are_those_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_PROBE", "print('warming up'); print(3)")
+    assert gpus_of("auto") == 3
+    monkeypatch.setattr(cluster, "has_cuda", lambda: True)
+    assert gpus_of("local") == 1
+
+
+@pytest.mark.usefixtures("with_ray")
+def test_terminating_is_still_ours_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts a handler of its own in the place of the one that saves."""
+    ray = SimpleNamespace(
+        init=lambda **options: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
+        remote=lambda **options: lambda function: function,
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    before = signal.getsignal(signal.SIGTERM)
+    Cluster("local", cpus=1, gpus=0)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.usefixtures("with_ray")
@@ -68,7 +91,10 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
             Exception("The current node\ntimed out"),
             "--ray local: The current node timed out; try again, or use --workers",
         ),
-        ({"CPU": 2.0}, "--ray local: no room for a cell of 4 CPUs and 0 GPUs; add nodes"),
+        (
+            [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": True, "Resources": {"CPU": 3.0}}],
+            "--ray local: no node has room for a cell of 4 CPUs and 0 GPUs; add one, or lower train.threads",
+        ),
     ],
 )
 def test_a_cluster_that_does_not_start_or_is_too_small_is_a_line(
@@ -78,7 +104,7 @@ def test_a_cluster_that_does_not_start_or_is_too_small_is_a_line(
         if isinstance(room, Exception):
             raise room
 
-    ray = SimpleNamespace(init=init, cluster_resources=lambda: room, shutdown=lambda: None)
+    ray = SimpleNamespace(init=init, nodes=lambda: room, shutdown=lambda: None)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with pytest.raises(SettingsError) as told:
         Cluster("local", cpus=4, gpus=0)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fewmask import api, job
-from fewmask.comparison import cell, workers
+from fewmask.comparison import cell, roles, workers
 from fewmask.comparison import compare as comparing
 from fewmask.comparison.compare import Plan, compare, reason
 from fewmask.data.phantom import write_phantoms
@@ -113,7 +113,10 @@ def test_cells_tables_continuation_and_growth(plan: Plan, tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_a_process_gives_the_same_numbers_and_a_killed_one_is_told(plan: Plan, tmp_path: Path, monkeypatch) -> None:
-    """A cell in a process of its own while another one is killed; then the same in this process."""
+    """A cell in a process of its own while another one is killed; then the same in this process.
+
+    test_workers kills one in earnest.
+    """
     apart, together = tmp_path / "apart", tmp_path / "together"
     small = replace(plan, labelled=("2",))
     end = workers.Workers._run
@@ -140,13 +143,15 @@ def test_a_process_gives_the_same_numbers_and_a_killed_one_is_told(plan: Plan, t
 
 
 def test_an_interruption_writes_what_is_there(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(plan, grid, out, save):
+    def interrupted(plan, kind, grid, out, failed, save):
+        failed[grid.cells[1]] = "ended by SIGKILL"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(comparing, "_run", interrupted)
     with pytest.raises(Interrupted, match="stopped with 0 of 4 cells done; the same command continues"):
         compare(plan, tmp_path / "out")
-    assert len(json.loads((tmp_path / "out" / "comparison.json").read_text())["unfinished"]) == 4
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(found["unfinished"]) == 3 and list(found["failed"].values()) == ["ended by SIGKILL"]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +172,41 @@ def test_what_cannot_be_meant_leaves_nothing(plan: Plan, tmp_path: Path, change,
     assert not (tmp_path / "out").exists()
 
 
+def test_one_seed_for_all_cells_and_the_folder_of_a_run_are_refused(plan: Plan, tmp_path: Path) -> None:
+    settings = {**plan.order.request.settings, "train": {"seed": 7}}
+    with pytest.raises(SettingsError, match=r"train\.seed: each cell has its own; give --seeds"):
+        compare(replace(plan, order=replace(plan.order, request=Request(settings=settings))), tmp_path / "out")
+    (tmp_path / "request.json").write_text("{}")
+    with pytest.raises(SettingsError, match=f"--out {tmp_path}: the folder of a run; choose another --out"):
+        compare(plan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "kind"), [("auto", 0, "cpu"), ("auto", 2, "cuda"), ("cpu", 2, "cpu"), ("cuda", 2, "cuda")]
+)
+def test_a_cluster_decides_what_cells_run_on(plan: Plan, monkeypatch, device, gpus, kind) -> None:
+    monkeypatch.setattr(comparing, "gpus_of", lambda address: gpus)
+    assert comparing._kind(replace(plan, ray="auto", order=replace(plan.order, device=device))) == kind
+
+
+def test_a_gpu_that_no_node_has_is_refused(plan: Plan, monkeypatch) -> None:
+    monkeypatch.setattr(comparing, "gpus_of", lambda address: 0)
+    with pytest.raises(SettingsError, match="--device cuda: the cluster --ray auto has no GPU; leave it out"):
+        comparing._kind(replace(plan, ray="auto", order=replace(plan.order, device="cuda")))
+
+
+def test_a_first_sitting_that_failed_leaves_nothing_to_agree_with(plan: Plan, tmp_path: Path, monkeypatch) -> None:
+    """Corrected data is scanned anew."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as broken, pytest.raises(DataError, match="broken"):
+        broken.setattr(roles, "prepare", lambda *given, **options: (_ for _ in ()).throw(DataError("broken")))
+        compare(plan, out)
+    assert not (out / "compare.json").exists()
+    monkeypatch.setattr(comparing, "_run", lambda *given: None)
+    compare(replace(plan, order=replace(plan.order, test="4")), out)
+    assert (out / "compare.json").is_file() and (out / "catalogue" / "cases.csv").is_file()
+
+
 def test_a_setting_that_one_method_lacks_names_it(plan: Plan, tmp_path: Path) -> None:
     settings = {**plan.order.request.settings, "method": {"burn_in": 0.1}}
     order = replace(plan.order, request=Request(settings=settings))
@@ -181,7 +221,7 @@ def test_a_setting_that_one_method_lacks_names_it(plan: Plan, tmp_path: Path) ->
     [
         ({"val": "0", "test": "0"}, "no test or val case with a mask is left to score; add --test N or --val N"),
         ({"val": "8", "test": None}, "--val 8: only 8 patients .* one is needed to learn from"),
-        ({"val": None, "test": None}, "1 and 3 labelled would be scored on different cases|no test or val case"),
+        ({"val": None, "test": None}, "with 1 labelled no test or val case with a mask is left"),
     ],
 )
 def test_no_patients_left_to_score(plan: Plan, tmp_path: Path, roles, message) -> None:
@@ -192,7 +232,7 @@ def test_no_patients_left_to_score(plan: Plan, tmp_path: Path, roles, message) -
 
 def test_another_comparison_and_a_second_process_are_refused(plan: Plan, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(comparing, "_run", lambda plan, grid, out, save: {})
+    monkeypatch.setattr(comparing, "_run", lambda *given: None)
     compare(plan, out)
     with monkeypatch.context() as patched, pytest.raises(SettingsError, match="device was 'cpu' and is now 'cuda'"):
         patched.setattr(comparing, "choose_device", lambda device: torch.device("cuda"))

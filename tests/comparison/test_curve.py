@@ -58,6 +58,15 @@ def test_wild_numbers_are_said_to_tell_nothing() -> None:
     assert "the data do not tell what 8 labelled patients instead of 4 would bring" in sentence("bcp", found)
 
 
+@pytest.mark.parametrize("dice", [[0.8, 0.7, 0.6], [0.3, 0.3, 0.6]])
+def test_numbers_that_follow_no_such_curve_are_said_to_tell_nothing(dice) -> None:
+    dice = np.array(dice)
+    found = forecast(PATIENTS[:3], dice, dice + np.random.default_rng(0).normal(0, 0.001, (500, 3)))
+    told = sentence("bcp", found)
+    assert not found["known"] and f"the curve misses them by {100 * found['missed']:.1f}" in told
+    assert "exactly" not in told
+
+
 def test_three_budgets_are_fitted_exactly_and_it_is_said() -> None:
     dice = 0.9 - 0.4 * PATIENTS[:3] ** -POWER
     noise = np.random.default_rng(0).normal(0, 0.001, (500, 3))

@@ -27,10 +27,7 @@ def test_a_seed_of_all_methods_comes_before_the_next() -> None:
 
 def test_exemplars_are_draws_of_one_budget() -> None:
     grid = make_grid(["supervised"], ["3"], ["a", "b:4"], [0], OUT)
-    assert {group: [budget.name for budget in budgets] for group, budgets in grid.groups.items()} == {
-        "3": ["3"],
-        EXEMPLAR: ["a", "b:4"],
-    }
+    assert [(budget.name, budget.group) for budget in grid.budgets] == [("3", "3"), ("a", EXEMPLAR), ("b:4", EXEMPLAR)]
 
 
 def test_a_method_may_have_settings_of_its_own_or_be_a_recipe() -> None:

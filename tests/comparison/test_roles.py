@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.comparison.grid import make_grid
-from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
+from fewmask.comparison.roles import REQUEST, shared_catalogue, shared_splits, split_path, write_shared
 from fewmask.data.split_file import read_split
 from fewmask.errors import DataError, SettingsError
 from fewmask.order import Order
@@ -44,6 +44,7 @@ def test_what_cells_read_is_written_once(order: Order, tmp_path: Path) -> None:
     found = splits(order, "1", "2", out=tmp_path)
     catalogue = shared_catalogue(order, tmp_path)
     write_shared(order, tmp_path, catalogue, found)
+    (tmp_path / REQUEST).touch()
     for budget, split in found.items():
         assert read_split(split_path(tmp_path, budget)) == split
     again = shared_catalogue(order, tmp_path)
@@ -60,6 +61,8 @@ def test_a_list_that_names_others_now_is_another_comparison(order: Order, tmp_pa
     listed.write_text(f"{one}\n")
     write_shared(order, out, shared_catalogue(order, out), splits(order, str(listed), out=out))
     listed.write_text(f"{two}\n")
+    splits(order, str(listed), out=out)  # no comparison began
+    (out / REQUEST).touch()
     with pytest.raises(
         SettingsError, match=r"holds another comparison: with .*listed\.txt labelled other cases played"
     ):

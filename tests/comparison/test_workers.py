@@ -47,6 +47,12 @@ def test_the_status_and_the_words_of_a_cell(script: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_cell_that_is_killed_is_its_signal(script: Path, tmp_path: Path) -> None:
+    script.write_text(SLEEPY.replace("time.sleep(60)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert run_cell({"device": "cpu"}, str(tmp_path / "cell.log")) == -signal.SIGKILL
+
+
+@pytest.mark.slow
 def test_each_worker_has_its_device_and_an_abandoned_one_ends_its_cell(script: Path, tmp_path: Path) -> None:
     pool = Workers(["cuda:0", "cuda:1"])
     running = [pool.submit({}, tmp_path / f"{number}.log") for number in range(3)]

@@ -22,6 +22,7 @@ from fewmask.statistics import (
     holm,
     paired_wilcoxon,
     percentile_interval,
+    rank_biserial,
     repeated_mean,
     resampled_means,
     t_interval,
@@ -61,14 +62,27 @@ def curves(scores: Scores) -> list[dict[str, Any]]:
         dice = {group: scores.dice(method, group) for group in columns}
         means = {group: mean for group in columns if (mean := repeated_mean(dice[group])) is not None}
         patients = np.array([scores.labelled(group) for group in means], dtype=float)
-        if len(set(patients)) < curve.LEAST_BUDGETS or len(set(scores.patients)) < LEAST_PATIENTS:
+        lacking = _lacking(len(set(patients)), len(set(scores.patients)), min(map(len, dice.values()), default=0))
+        if len(set(patients)) < curve.LEAST_BUDGETS:
+            found.append({"method": method, "known": False, "verdict": curve.no_sentence(method, lacking)})
             continue
         resampled = [
             resampled_means(dice[group], scores.patients, _draws(scores, scores.of(method, group))) for group in means
         ]
-        forecast = curve.forecast(patients, np.array(list(means.values())), np.stack(resampled, axis=1))
+        forecast = curve.forecast(patients, np.array(list(means.values())), np.stack(resampled, axis=1), lacking)
         found.append({"method": method, **forecast, "verdict": curve.sentence(method, forecast)})
     return found
+
+
+def _lacking(budgets: int, patients: int, repeats: int) -> str:
+    """What is too few for a forecast, in words; empty: nothing is."""
+    if budgets < curve.LEAST_BUDGETS:
+        return f"{budgets} budget{'s' * (budgets != 1)} finished, a curve takes {curve.LEAST_BUDGETS}"
+    if patients < LEAST_PATIENTS:
+        return f"{patients} patient{'s' * (patients != 1)} to score, an interval takes {LEAST_PATIENTS}"
+    if repeats < LEAST_REPEATS:
+        return f"{repeats} seed{'s' * (repeats != 1)}, a claim takes {LEAST_REPEATS}"
+    return ""
 
 
 def _draws(scores: Scores, runs: Iterable[tuple[str, int]]) -> Draws:
@@ -125,15 +139,21 @@ class _Column:
         ]
 
     def _first(self) -> dict[str, float]:
-        """Share of resamples in which each method has the highest mean; none where there is nothing to rank."""
-        if len(self.resampled) < 2 or not self.enough:
+        """Share of resamples in which each method has the highest mean, of the runs that all have; none where there is
+        nothing to rank."""
+        every = list(self.repeats.values())
+        shared = [key for key in every[0] if all(key in runs for runs in every)]
+        if len(every) < 2 or not self.enough or not shared:
             return {}
-        table = np.stack(list(self.resampled.values()))
+        draws = _draws(self.all, shared)
+        table = np.stack(
+            [resampled_means(np.stack([runs[key].dice for key in shared]), self.all.patients, draws) for runs in every]
+        )
         table = table[:, ~np.isnan(table).any(axis=0)]
         if not table.size:
             return {}
         ahead = table == table.max(axis=0)
-        return dict(zip(self.resampled, (ahead / ahead.sum(axis=0)).mean(axis=1).tolist(), strict=True))
+        return dict(zip(self.repeats, (ahead / ahead.sum(axis=0)).mean(axis=1).tolist(), strict=True))
 
     def _per_patient(self, dice: np.ndarray) -> dict[str, float]:
         """Mean of dice (S, N, K-1) over a patient's cases, then classes, then repeats."""
@@ -185,11 +205,11 @@ class _Column:
                 {"labelled": budget, "seed": seed, "difference": _less(class_mean(one), class_mean(other))}
                 for (budget, seed), one, other in zip(runs, ours, theirs, strict=True)
             ],
-            "p": self._p(ours, theirs),
+            **self._test(ours, theirs),
         }
 
-    def _p(self, ours: np.ndarray, theirs: np.ndarray) -> float | None:
-        """Of the paired test over patients.
+    def _test(self, ours: np.ndarray, theirs: np.ndarray) -> dict[str, float | None]:
+        """p of the paired test over patients, and in which direction most of them went.
 
         Where one method alone sees that a class is absent, which leaves no Dice, it is wholly right in this test and
         the other, with Dice 0, wholly wrong: a patient without any class is no reason to look away.
@@ -198,7 +218,11 @@ class _Column:
             self._per_patient(np.where(np.isnan(one) & ~np.isnan(other), 1.0, one))
             for one, other in ((ours, theirs), (theirs, ours))
         ]
-        return paired_wilcoxon(list(seen[1].values()), list(seen[0].values()), minimum_groups=LEAST_PATIENTS)
+        ours, theirs = (list(means.values()) for means in seen)
+        return {
+            "p": paired_wilcoxon(theirs, ours, minimum_groups=LEAST_PATIENTS),
+            "rank_biserial": rank_biserial(theirs, ours),
+        }
 
     def _interval(self, mean: float | None, resampled: np.ndarray) -> dict[str, float | None]:
         low, high = (percentile_interval(resampled) if self.enough else None) or (None, None)
@@ -219,6 +243,8 @@ def _established(entry: Mapping[str, Any], patients: int, tests: int) -> tuple[b
         return False, f"of {patients} patients no p is small enough for {tests} test{'s' * (tests > 1)}"
     if entry["p_holm"] >= LEVEL or difference["low"] <= 0 <= difference["high"]:
         return False, ""
+    if entry["rank_biserial"] * difference["mean"] <= 0:  # a rare class weighs more in the mean than in the test
+        return False, "most patients go the other way"
     repeats: dict[str | int, list[float]] = {}
     for told in entry["repeats"]:
         if told["difference"] is not None:
@@ -243,7 +269,8 @@ def _verdict(entry: Mapping[str, Any], why: str) -> str:
     if difference["low"] is not None:
         told += f" [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
     if p is not None:
-        told += f", p = {p:.3f}" if p >= 0.001 else ", p < 0.001"
+        digits = 3 if abs(p - LEVEL) >= 0.0005 else 5
+        told += f", p = {p:.{digits}f}" if p >= 0.001 else ", p < 0.001"
     conclusion = "established" if entry["established"] else "not established"
     return f"{told}: {conclusion}{f' ({why})' if why else ''}"
 

@@ -23,9 +23,9 @@ TAIL = 16_384
 class Board:
     """Knows how each cell stands: from what it was told, and of running cells from their logs."""
 
-    def __init__(self, grid: Grid, live: Live | None, quiet: bool) -> None:
-        self._grid, self._live, self._quiet = grid, live, quiet
-        self.failed: dict[Cell, str] = {}
+    def __init__(self, grid: Grid, failed: dict[Cell, str], live: Live | None, quiet: bool) -> None:
+        """failed: cell -> why; what is told of a failure is noted there."""
+        self._grid, self.failed, self._live, self._quiet = grid, failed, live, quiet
         self._began = time.monotonic()
         self._before = sum(cell.record() is not None for cell in grid.cells)
 
@@ -69,13 +69,13 @@ class Board:
 
 
 @contextmanager
-def board(grid: Grid, quiet: bool) -> Iterator[Board]:
+def board(grid: Grid, failed: dict[Cell, str], quiet: bool) -> Iterator[Board]:
     """A board that is drawn at a terminal, and speaks in lines elsewhere."""
     if quiet or not sys.stderr.isatty():
-        yield Board(grid, None, quiet)
+        yield Board(grid, failed, None, quiet)
         return
     with Live(console=Console(stderr=True), refresh_per_second=2, vertical_overflow="visible") as live:
-        shown = Board(grid, live, quiet)
+        shown = Board(grid, failed, live, quiet)
         shown.refresh()
         yield shown
         shown.refresh()

@@ -19,7 +19,7 @@ def budget_chart(found: Mapping[str, Any], methods: Sequence[str]) -> Chart:
     """A line a method over the budgets of comparison.json; dashed: the fitted curves, where there are some."""
     patients = {budget["labelled"]: budget["patients"] for budget in found["budgets"]}
     ticks = sorted(set(patients.values()))
-    fitted = {entry["method"]: entry for entry in found.get("curves", ())}
+    fitted = {entry["method"]: entry for entry in found.get("curves", ()) if "to" in entry}
     with drawing(6.4, 3.6) as (figure, axes):
         axes.set_xscale("log")
         span = np.log(max(ticks) / min(ticks)) or np.log(2)

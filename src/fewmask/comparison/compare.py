@@ -15,22 +15,21 @@ from fewmask import resolution
 from fewmask.comparison import curve
 from fewmask.comparison.analysis import analyse
 from fewmask.comparison.board import Board, board
-from fewmask.comparison.cluster import Cluster, check_address, one_line
+from fewmask.comparison.cluster import Cluster, gpus_of, one_line
 from fewmask.comparison.grid import Cell, Grid, make_grid
 from fewmask.comparison.page import write_page
-from fewmask.comparison.roles import shared_catalogue, shared_splits, split_path, write_shared
+from fewmask.comparison.roles import REQUEST, shared_catalogue, shared_splits, split_path, write_shared
 from fewmask.comparison.scores import Scores, read_scores, write_table
 from fewmask.comparison.workers import Workers
 from fewmask.config import merge, written
 from fewmask.device import choose_device, cores
 from fewmask.errors import Interrupted, SettingsError
+from fewmask.order import REQUEST as RUN_REQUEST
 from fewmask.order import Order, open_run
 from fewmask.progress import say
 from fewmask.runs import COMMAND, atomic_write, read_log
 from fewmask.training.machine import choose_threads
 
-REQUEST = "compare.json"
-"""What a folder's comparison shares; methods, budgets and seeds may be added to it."""
 REDRAW = 2.0
 """Seconds between two looks at the logs of running cells."""
 ON_CPU = {"train": {"threads": 1, "workers": 0}}
@@ -73,11 +72,12 @@ class Pool(Protocol):
 
 
 def compare(plan: Plan, out: Path) -> Comparison:
-    """Run what is left of the grid in `out`, and write comparison.csv, .json and .html from all finished cells.
+    """Run what is left of the grid in `out`, and write comparison.csv, .json and .html from its finished cells.
 
-    A cell that fails is reported and does not end the rest; the same call tries it again.  Raises SettingsError and
-    DataError before anything is trained where a name, a budget or a role cannot be meant; Interrupted on SIGINT and
-    SIGTERM, when running cells have been saved and the tables written.
+    The tables are of the grid that is asked for: finished cells of methods, budgets and seeds that this call does not
+    name stay, and are left out.  A cell that fails is reported and does not end the rest; the same call tries it again.
+    Raises SettingsError and DataError before anything is trained where a name, a budget or a role cannot be meant;
+    Interrupted on SIGINT and SIGTERM, when running cells have been saved and the tables written.
     """
     out = out.resolve()  # cells and other machines have a working folder of their own
     grid = make_grid(plan.methods, plan.labelled, plan.exemplars, plan.seeds, out)
@@ -85,15 +85,16 @@ def compare(plan: Plan, out: Path) -> Comparison:
         _check_curve(budget.group for budget in grid.budgets if not budget.exemplar)
     if plan.ray is not None and plan.workers is not None:
         raise SettingsError("--ray and --workers were both given; a cluster decides how many cells run at once")
-    if plan.ray is not None:
-        check_address(plan.ray)
-    asked, plan = plan.order, replace(plan, order=_on_one_core(plan.order))
+    if "seed" in plan.order.request.settings.get("train", {}):
+        raise SettingsError("train.seed: each cell has its own; give --seeds")
+    if (out / RUN_REQUEST).exists():
+        raise SettingsError(f"--out {out}: the folder of a run; choose another --out")
+    asked, kind = plan.order, _kind(plan)
+    plan = replace(plan, order=_on_one_core(plan.order) if kind == "cpu" else plan.order)
     _check_settings(plan, grid)
     folder = open_run(out, asked.data)
     with folder.locked():
-        # times of a CPU and a GPU do not belong in one table; the nodes of a cluster decide for themselves
-        device = choose_device(asked.device).type if plan.ray is None else asked.device
-        lasting = asked.lasting() | {"device": device}
+        lasting = asked.lasting() | {"device": kind}  # times of a CPU and a GPU do not belong in one table
         _check_request(lasting, out)
         catalogue = shared_catalogue(asked, out)
         splits = shared_splits(asked, grid, catalogue, out)
@@ -104,24 +105,36 @@ def compare(plan: Plan, out: Path) -> Comparison:
         if plan.curve:
             _check_curve(patients[budget.name] for budget in grid.budgets if not budget.exemplar)
         request = grid.entries[0].request(asked.request.recipes, asked.request.settings)
-        write_shared(replace(asked, request=request), out, catalogue, splits)
+        write_shared(replace(asked, request=request, device=kind), out, catalogue, splits)
         atomic_write(out / REQUEST, json.dumps(lasting, indent=2) + "\n")
 
-        def save(failed: Mapping[Cell, str]) -> Comparison:
+        failed: dict[Cell, str] = {}
+
+        def save() -> Comparison:
             return _write(grid, out, catalogue.name, patients, failed, with_curve=plan.curve)
 
         try:
-            return save(_run(plan, grid, out, save))
+            _run(plan, kind, grid, out, failed, save)
+            return save()
         except KeyboardInterrupt:
-            done = len(grid.cells) - len(save({}).found["unfinished"])
+            save()
+            done = sum(cell.record() is not None for cell in grid.cells)
             told = f"stopped with {done} of {len(grid.cells)} cells done"
             raise Interrupted(f"{told}; the same command continues") from None
 
 
+def _kind(plan: Plan) -> str:
+    """cpu or cuda: what cells run on, here or on the cluster.  Raises SettingsError where nobody answers there."""
+    if plan.ray is None:
+        return choose_device(plan.order.device).type
+    gpus = gpus_of(plan.ray)
+    if plan.order.device.startswith("cuda") and not gpus:
+        raise SettingsError(f"--device {plan.order.device}: the cluster --ray {plan.ray} has no GPU; leave it out")
+    return "cuda" if gpus and plan.order.device != "cpu" else "cpu"
+
+
 def _on_one_core(order: Order) -> Order:
     """On the CPU a cell takes one core unless it is told otherwise."""
-    if choose_device(order.device).type != "cpu":
-        return order
     settings = merge([("", ON_CPU), ("", order.request.settings)])[0]
     return replace(order, request=replace(order.request, settings=settings))
 
@@ -160,28 +173,27 @@ def _check_curve(budgets: Iterable[str | int]) -> None:
         )
 
 
-def _run(plan: Plan, grid: Grid, out: Path, save: Callable[[Mapping[Cell, str]], Comparison]) -> dict[Cell, str]:
-    """Work off the cells that are not finished, and `save` whenever one ends; cell -> why it failed."""
+def _run(plan: Plan, kind: str, grid: Grid, out: Path, failed: dict[Cell, str], save: Callable[[], Comparison]) -> None:
+    """Work off the cells that are not finished, note in `failed` why one failed, and `save` whenever one ends."""
     left = [cell for cell in grid.cells if cell.record() is None]
     if not left:
-        return {}
-    pool = _pool(plan, len(left))
+        return
+    pool = _pool(plan, kind, len(left))
     say(f"compare: {len(left)} of {len(grid.cells)} cells to run", plan.order.quiet)
     finished = False
     try:
-        with board(grid, plan.order.quiet) as shown:
+        with board(grid, failed, plan.order.quiet) as shown:
             running = {pool.submit(_order(plan, cell, out), cell.log): cell for cell in left}
             while running:
                 done, _ = wait(running, timeout=REDRAW, return_when=FIRST_COMPLETED)
                 for future in done:
                     _report(running.pop(future), future, shown)
                 if done and running:
-                    save(shown.failed)
+                    save()
                 shown.refresh()
         finished = True
     finally:
         pool.close(abandon=not finished)
-    return shown.failed
 
 
 def _report(cell: Cell, future: Future[int], shown: Board) -> None:
@@ -205,15 +217,15 @@ def reason(status: int, log: Path) -> str:
     return f"{said} (exit {status}, {log})"
 
 
-def _pool(plan: Plan, cells: int) -> Pool:
-    device = choose_device(plan.order.device)
+def _pool(plan: Plan, kind: str, cells: int) -> Pool:
     threads = choose_threads(plan.order.request.settings.get("train", {}).get("threads", 0))
     if plan.ray is not None:
-        return Cluster(plan.ray, cpus=threads, gpus=int(device.type == "cuda"))
-    if device.type == "cpu":
+        return Cluster(plan.ray, cpus=threads if kind == "cpu" else 1, gpus=int(kind == "cuda"))
+    if kind == "cpu":
         return Workers(["cpu"] * min(cells, plan.workers or max(1, cores() // threads)))
     import torch
 
+    device = choose_device(plan.order.device)
     one = ":" in plan.order.device
     each = [str(device)] if one else [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     count = plan.workers or len(each)
@@ -252,7 +264,7 @@ def _write(
     *,
     with_curve: bool,
 ) -> Comparison:
-    """Write what the finished cells say; without any, only comparison.json with what failed.
+    """Write what the finished cells say; without any, comparison.json alone with what failed.
 
     patients: labelled ones of each budget.
     """
@@ -265,6 +277,9 @@ def _write(
         found |= analyse(scores, with_curve=with_curve)
         write_table(scores.results, out / "comparison.csv")
         write_page(found, out / "comparison.html")
+    else:  # those of another grid would say something else than comparison.json
+        for name in ("comparison.csv", "comparison.html"):
+            (out / name).unlink(missing_ok=True)
     content = json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False)
     atomic_write(out / "comparison.json", content + "\n")
     return Comparison(folder=out, found=found, failed=told)

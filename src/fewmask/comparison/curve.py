@@ -13,6 +13,8 @@ LEAST_BUDGETS = 3
 """The curve has three parameters."""
 WIDEST = 0.10
 """Width of the interval of a gain from which on the data are said not to tell."""
+MISSED = 0.01
+"""Root mean square distance of the curve from the Dice from which on it is no curve of theirs."""
 POWERS = np.geomspace(0.05, 4, 80)
 
 
@@ -55,10 +57,11 @@ def fit(patients: np.ndarray, dice: np.ndarray) -> Curve:
     return Curve(*best)
 
 
-def forecast(patients: np.ndarray, dice: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
+def forecast(patients: np.ndarray, dice: np.ndarray, resampled: np.ndarray, lacking: str = "") -> dict[str, Any]:
     """What twice the largest budget would bring, as plain values.
 
-    patients (P,), increasing; dice (P,) means; resampled (R, P) the same of each resample, with shared draws.
+    patients (P,), increasing; dice (P,) means; resampled (R, P) the same of each resample, with shared draws.  lacking:
+    what there is too little of for any sentence.
     """
     most, target = float(patients[-1]), 2 * float(patients[-1])
     curve = fit(patients, dice[None])
@@ -66,9 +69,11 @@ def forecast(patients: np.ndarray, dice: np.ndarray, resampled: np.ndarray) -> d
     drawn = fit(patients, resampled)
     gain = float((curve.at(target) - curve.at(most))[0])
     interval = percentile_interval(drawn.at(target) - drawn.at(most))
-    known = interval is not None and interval[1] - interval[0] <= WIDEST
     low, high = interval or (None, None)
     missed = float(np.sqrt(np.mean((dice - np.array([curve.at(n)[0] for n in patients])) ** 2)))
+    if not lacking and missed > MISSED:
+        lacking = f"the curve misses them by {100 * missed:.1f}"
+    known = not lacking and interval is not None and interval[1] - interval[0] <= WIDEST
     return {
         "patients": patients.tolist(),
         "dice": dice.tolist(),
@@ -79,7 +84,13 @@ def forecast(patients: np.ndarray, dice: np.ndarray, resampled: np.ndarray) -> d
         "to": round(target),
         "gain": {"mean": gain, "low": low, "high": high},
         "known": known,
+        "lacking": lacking,
     }
+
+
+def no_sentence(method: str, lacking: str) -> str:
+    """Where there is nothing to fit."""
+    return f"{method}: the data do not tell what more labelled patients would bring ({lacking})."
 
 
 def sentence(method: str, found: dict[str, Any]) -> str:
@@ -90,9 +101,10 @@ def sentence(method: str, found: dict[str, Any]) -> str:
     if gain["low"] is not None:
         told += f" [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
     if not found["known"]:
+        why = f" ({found['lacking']})" if found["lacking"] else ""
         return (
-            f"{method}: the data do not tell what {target} labelled patients instead of {most:g} would bring; {told}, "
-            f"fitted to {budgets}."
+            f"{method}: the data do not tell what {target} labelled patients instead of {most:g} would bring{why}; "
+            f"{told}, fitted to {budgets}."
         )
     exact = " exactly, so that nothing tells how well the curve fits" if len(found["patients"]) == LEAST_BUDGETS else ""
     return f"{method}: {target} labelled patients instead of {most:g} would bring {told}; fitted to {budgets}{exact}."

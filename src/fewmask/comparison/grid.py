@@ -87,14 +87,6 @@ class Grid:
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
 
-    @property
-    def groups(self) -> dict[str, list[Budget]]:
-        """Column of results -> its budgets."""
-        groups: dict[str, list[Budget]] = {}
-        for budget in self.budgets:
-            groups.setdefault(budget.group, []).append(budget)
-        return groups
-
 
 def make_grid(
     methods: Sequence[str], labelled: Sequence[str], exemplars: Sequence[str], seeds: Sequence[int], out: Path

@@ -124,13 +124,16 @@ def _curves(found: Mapping[str, Any]) -> list[Content]:
             "yes" if entry["known"] else "no",
         ]
         for entry in found["curves"]
+        if "patients" in entry
     ]
     told = (
         "Dice(n) = ceiling - drop · n^-power, of least squares; its interval is that of the fits to each resample. It "
-        "knows chance, not whether the curve goes on as it began."
+        "knows the luck of seeds and of the patients it is scored on, not that of who is labelled, nor whether the "
+        "curve goes on as it began."
     )
     sentences = [entry["verdict"] for entry in found["curves"]]
-    return [_listed(sentences), table(head, rows), element("p", told, class_="note")]
+    fits = [table(head, rows), element("p", told, class_="note")] if rows else []
+    return [_listed(sentences), *fits]
 
 
 def _boxes(found: Mapping[str, Any], colours: Mapping[str, str]) -> list[Content]:

@@ -7,17 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.comparison.grid import Budget, Grid, slug
-from fewmask.data.catalogue import Catalogue, is_catalogue, open_catalogue, read_catalogue, write_catalogue
+from fewmask.data.catalogue import Catalogue, open_catalogue, read_catalogue, write_catalogue
+from fewmask.data.prepare import prepare
 from fewmask.data.split_file import read_split, write_split
 from fewmask.errors import DataError, SettingsError
-from fewmask.order import Order, prepare_cache, split_for
+from fewmask.order import Order, plan_settings, preparation_for, split_for
 from fewmask.progress import say
 from fewmask.types import Split
+
+REQUEST = "compare.json"
+"""What a folder's comparison shares; methods, budgets and seeds may be added to it.  It is written last: without it
+nothing else in the folder is of a comparison that began."""
 
 
 def shared_catalogue(order: Order, out: Path) -> Catalogue:
     """That of an earlier sitting, or of a scan."""
-    if is_catalogue(out / "catalogue"):
+    if (out / REQUEST).is_file():
         return read_catalogue(out / "catalogue")
     catalogue = open_catalogue(order.data, order.layout, quiet=order.quiet)
     for finding in catalogue.findings:
@@ -32,12 +37,12 @@ def shared_splits(order: Order, grid: Grid, catalogue: Catalogue, out: Path) -> 
     earlier sitting had others.
     """
     splits: dict[Budget, Split] = {}
-    again = is_catalogue(out / "catalogue")
+    again = (out / REQUEST).is_file()
     for budget in grid.budgets:
         asked = {"exemplar": budget.name} if budget.exemplar else {"labelled": budget.name}
         splits[budget], reasons = split_for(replace(order, **asked), catalogue)
         before = split_path(out, budget)
-        if before.is_file() and read_split(before) != splits[budget]:
+        if again and before.is_file() and read_split(before) != splits[budget]:
             raise SettingsError(
                 f"{out} holds another comparison: with {budget.name} labelled other cases played the roles; "
                 "give the same lists again or choose another --out"
@@ -77,17 +82,14 @@ def split_path(out: Path, budget: Budget) -> Path:
 
 
 def write_shared(order: Order, out: Path, catalogue: Catalogue, splits: Mapping[Budget, Split]) -> None:
-    """What all cells read: catalogue, splits, and the cache of the first budget, which serves most of the others.
+    """What all cells read: the cache of the first budget, which serves most of the others, catalogue and splits.
 
     order: that of the first method.
     """
-    if not is_catalogue(out / "catalogue"):
+    first = next(iter(splits.values()))
+    plan = plan_settings(replace(order, quiet=True), catalogue, first).plan
+    prepare(catalogue, first, preparation_for(catalogue, plan), order.cache or out / "cache", quiet=order.quiet)
+    if not (out / REQUEST).is_file():
         write_catalogue(catalogue, out / "catalogue", absolute=True)
     for budget, split in splits.items():
         write_split(split, split_path(out, budget))
-    first = next(iter(splits))
-    cache = order.cache or out / "cache"
-    common = {"labelled": None, "val": None, "test": None, "exemplar": None, "layout": None}
-    prepare_cache(
-        replace(order, **common, data=out / "catalogue", split=split_path(out, first), cache=cache, quiet=True)
-    )
