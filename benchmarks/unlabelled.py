@@ -57,10 +57,10 @@ def main() -> None:
             more = dice - means[base]
             draws = draw(len(set(patients)), range(len(more)))
             gain = f"{repeated_mean(more):+.3f}"
-            low, high = percentile_interval(resampled_means(more, patients, draws))
-            p = paired_wilcoxon(means[base].mean((0, 2)), dice.mean((0, 2)), patients)
-            if low is not None and p is not None:  # two patients tell no interval
-                gain += f" [{low:+.3f}, {high:+.3f}], {p:.1g}"
+            interval = percentile_interval(resampled_means(more, patients, draws))
+            p = paired_wilcoxon(np.nanmean(means[base], (0, 2)), np.nanmean(dice, (0, 2)), patients)
+            if interval is not None and p is not None:  # of a few sequences there is neither
+                gain += f" [{interval[0]:+.3f}, {interval[1]:+.3f}], {p:.1g}"
         each = ", ".join(f"{class_mean(run):.3f}" for run in dice)
         print(f"| {name} | {len(dice)} | {repeated_mean(dice):.3f} | {each} | {gain} |")
 

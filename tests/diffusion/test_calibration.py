@@ -37,7 +37,7 @@ def alarm_after(calibrator: LatentCalibrator, steps: int = 100) -> float:
         z0 = torch.randn(48, 2, 6, 6, generator=generator)
         z1 = 0.7 * z0 + 0.7 * torch.randn(z0.shape, generator=generator)
         guides = Guides(z1, torch.zeros(48, 4, 6, 6), z1[:, :1], z1[:, :1])
-        states = calibrator.draw(z0, guides, z1, generator)
+        states = calibrator.draw(z0, guides, generator)
         errors = (calibrator.predict(states.x, states.t, guides) - z0).square().flatten(1).mean(1)
         optimiser.zero_grad()
         errors.mean().backward()
@@ -68,7 +68,7 @@ def test_the_fixed_noise_never_meets_the_clean_latent():
     calibrator = bridge(variant="ddim")
     generator = torch.Generator().manual_seed(0)
     z0, z1 = torch.full((400, 2, 6, 6), 5.0), torch.full((400, 2, 6, 6), -5.0)
-    states = calibrator.draw(z0, Guides(z1, z1, z1, z1), z1, generator)
+    states = calibrator.draw(z0, Guides(z1, z1, z1, z1), generator)
     t = states.t
     fixed_on_clean = calibrator.diffusion.noise_in(states.x, t, z0) - calibrator.noise
     fixed_on_label = calibrator.diffusion.noise_in(states.x, t, z1) - calibrator.noise

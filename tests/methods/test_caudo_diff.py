@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewmask.config import Optimiser, Train
+from fewmask.config import Optimiser, Train, validated
 from fewmask.diffusion.calibration import ALARM
 from fewmask.diffusion.fusion import Trust, blend, overlap
 from fewmask.errors import SettingsError
@@ -30,7 +30,7 @@ SMALL = {
     "labelled_batch": 8,
     "weak": WeakView(),
     "strong": StrongView(),
-    "autoencoder": {"gate": 0.9, "width": 12, "channels": 8},
+    "autoencoder": {"gate": 0.9, "width": 12},
     "synthesis": {"paste": 0.3},
     "calibrator": {"width": 16, "samples": 5, "ema": 0.95, "network_errors": 0.3, "elastic": (0.01, 0.04)},
     "budget": {"autoencoder": 80, "gate": 4, "warm_up": 30, "calibrator": 60, "rounds": 1, "tune": 4, "train": 8},
@@ -135,7 +135,8 @@ def test_the_autoencoder_keeps_fresh_labels(method):
     with torch.no_grad():
         latent = method.autoencoder.latent(method._one_hot(truth))
         found = method.autoencoder.logits(latent, SIZE).argmax(1)
-    assert dice(found, truth) > 0.95
+    for kind in (1, 2):
+        assert dice((found == kind).long(), (truth == kind).long()) > 0.95
     assert float(latent.mean().abs()) < 0.5 and 0.5 < float(latent.std()) < 2
 
 
@@ -156,8 +157,10 @@ def test_the_same_image_gives_the_same_label_whatever_was_drawn_before(method):
         method.eval()
         assert torch.equal(again, first)
         alone = torch.cat([predictor(image[row : row + 1], torch.zeros(1)) for row in range(16)])
-    differ = (alone.argmax(1) != first.argmax(1)).float().mean()
-    assert float(differ) < 1e-3  # a voxel whose two probabilities are equal to the last digit
+    close = first.topk(2, dim=1).values
+    ties = close[:, 0] - close[:, 1] < 1e-4  # probabilities that are equal up to the last digits
+    assert float(ties.float().mean()) < 1e-3
+    assert not bool(((alone.argmax(1) != first.argmax(1)) & ~ties).any())
 
 
 def test_a_start_from_fresh_noise_is_not_a_function(method):
@@ -168,18 +171,20 @@ def test_a_start_from_fresh_noise_is_not_a_function(method):
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
-def test_right_labels_stay(method):
-    """T3."""
+@pytest.mark.parametrize(("share", "lost"), [(0.5, 0.03), (0.9, 0.06)])
+def test_right_labels_stay(method, share, lost):
+    """T3, as far as a training of seconds gets: the specification allows half a point after its longer one."""
     image, truth = rings(48, 7000)
     p = softened(truth, 3, torch.Generator().manual_seed(0))
-    assert dice(calibrated(method, image, p, share=0.5), truth) > dice(p.argmax(1), truth) - 0.03
+    assert dice(calibrated(method, image, p, share=share), truth) > dice(p.argmax(1), truth) - lost
 
 
 def test_damage_is_mended_and_more_of_it_the_more_there_is(method):
-    """T4: the gain grows with the level, and is over that of keeping the largest piece of each class."""
+    """T4: the gain grows over five levels, and at last is over that of keeping the largest piece of each class; under
+    little damage a training of seconds still does harm."""
     image, truth = rings(48, 8000)
     gains, cleaning = [], []
-    for level in (0.4, 0.7, 1.0):
+    for level in (0.2, 0.4, 0.6, 0.8, 1.0):
         generator = torch.Generator().manual_seed(3)
         wrong = damaged(truth, 3, torch.full((48,), level), generator)
         p = softened(wrong, 3, generator)
@@ -241,11 +246,12 @@ def test_relabelling_says_what_was_and_what_is(method):
     assert small.info["agreement"] == pytest.approx(float(fused.agreement.mean()), abs=1e-6)
     assert small.info["changed"] == pytest.approx(float((small.raw != small.label).mean()))
     assert small.info["round"] == 1
+    assert small.info["doubted"] == pytest.approx(float((fused.agreement < 0.8).float().mean()))
 
 
 def test_plain_self_training_learns_what_it_is_sure_of():
     torch.manual_seed(0)
-    method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "labels": "raw"}), TASK).eval()
+    method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "calibrator": {}, "labels": "raw"}), TASK).eval()
     span = spans(method.stages(), 40)[-1]
     with torch.no_grad():
         p = method.teacher(stream(3, 60, False).image).softmax(1)
@@ -256,6 +262,41 @@ def test_plain_self_training_learns_what_it_is_sure_of():
     assert (pseudo.weight == (p.amax(1) >= middle).numpy()).all() and 0 < pseudo.weight.mean() < 1
     assert list(method.audit()) == ["raw"]
     assert CaudoDiff(CaudoDiff.Config(labels="none"), TASK).audit() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"labels": "raw", "calibrator": {"variant": "one_step"}},
+            "calibrator.variant=one_step has no place in labels",
+        ),
+        ({"labels": "raw", "trust": {"agreement": 0.5}}, "trust.agreement=0.5 has no place in labels=raw"),
+        ({"labels": "none", "infer": "calibrated"}, "infer=calibrated has no place in labels=none"),
+        ({"labels": "none", "cutmix": 0.2}, "cutmix=0.2 has no place in labels=none"),
+    ],
+)
+def test_settings_of_what_is_left_out_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        validated(CaudoDiff.Config, settings, where="method")
+
+
+def test_before_anything_calibrates_there_are_raw_labels_alone():
+    method = CaudoDiff(CaudoDiff.Config(**SMALL), TASK)
+    assert list(method.audit()) == ["raw"]
+    method.calibrating.fill_(True)
+    assert list(method.audit())[:2] == ["raw", "rectified"]
+
+
+def test_what_a_round_found_is_no_background():
+    """The ignore rule: where the bank has a structure, synthesis on that image teaches nothing."""
+    method = CaudoDiff(CaudoDiff.Config(**SMALL), TASK)
+    unlabelled = stream(4, 1, False)
+    p = torch.zeros(4, 3, *SIZE)
+    p[:, 0] = 1  # the network suspects nothing
+    label = rings(4, 1)[1]
+    assert not method._suspect(p, unlabelled).any()
+    assert torch.equal(method._suspect(p, replace(unlabelled, pseudo=label)), label > 0)
 
 
 def test_in_bf16_shapes_keep_their_digits_and_every_stage_runs():

@@ -22,6 +22,11 @@ def test_what_is_kept_stays_and_only_what_was_taken_is_drawn():
     assert drawn == {id(now), id(kept.copies[1])}
     assert torch.equal(kept.copies[1][0].weight, before)
     assert not any(parameter.requires_grad for parameter in kept.parameters())
+    kept.take(0, now)
+    kept.take(2, now)
+    kept.latest = 2
+    assert id(kept.copies[0]) not in {id(kept.draw(now, generator)) for _ in range(40)}
+    kept.taken[:] = torch.tensor([False, True, False])
     twin = Snapshots(network(), 3)
     twin.load_state_dict(kept.state_dict())
     assert twin.taken.tolist() == [False, True, False] and torch.equal(twin.copies[1][0].weight, before)

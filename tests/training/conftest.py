@@ -83,7 +83,7 @@ def settings():
                 **OWN.get(method, {}),
                 **own,
             },
-            plan=plan or Plan(tier="cpu", dims=2, size=SIZE, intensity="zscore", flip=(0, 1)),
+            plan=plan or Plan(tier="cpu", dims=2, size=SIZE, intensity="zscore", flip=(0, 1), rotation=30),
             train=Train(
                 **{
                     "steps": steps,

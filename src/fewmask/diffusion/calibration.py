@@ -117,15 +117,15 @@ class LatentCalibrator(nn.Module):
 
     # training
 
-    def draw(self, z0: Tensor, guides: Guides, z1: Tensor, generator: torch.Generator) -> States:
-        """A state for each row; z0: the latent to be found; z1: the label's, which guides.z may hide.
+    def draw(self, z0: Tensor, guides: Guides, generator: torch.Generator) -> States:
+        """A state for each row, on a path from the label's latent z1, guides.z, to the one that is to be found, z0.
 
         ddim: half of the rows noise z0 at any time; the others noise z1 where the sampler will be, half of these by the
         fixed tensor.  z0 never meets the fixed tensor: the network would know it by heart and subtract it.
         bridge: a share `ends` at tau = 1; of the rest a share `recycled` on the way to what the network itself says;
         noise of strength `blur`.
         """
-        rows, device = len(z0), z0.device
+        rows, device, z1 = len(z0), z0.device, guides.z
         draw = torch.rand(4, rows, device=device, generator=generator)
         noise = torch.randn(z0.shape, device=device, generator=generator)
         if self.variant == "one_step":

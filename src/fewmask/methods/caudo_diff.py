@@ -37,8 +37,11 @@ from fewmask.predictors.calibrated import Control
 from fewmask.rows import per_row
 from fewmask.types import Batch, Clock, Pseudo, Stage, Stream, Task, Update, Views
 
-EARLY = (1 / 12, 1 / 6, 1 / 3, 2 / 3)
-"""Shares of the warm-up at which the segmenter is kept, to err on what it will have learnt later (2.8)."""
+EARLY = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
+"""Shares of the warm-up at which the segmenter is kept, to err on what it will have learnt later (2.8); before a third
+of a short one it knows nothing, and errs like no network that labels."""
+CANDIDATES = 2
+"""Pairs that are made for each that is learnt."""
 FINE = 192
 """Shortest side from which the latent is an eighth of the image, else a quarter."""
 PERTURBATION = 0.5
@@ -83,10 +86,11 @@ class CaudoDiff(Method):
             recycled=calibrator.recycled,
         )
         self.teacher, self.average = teacher_of(self.segmenter), teacher_of(self.calibrator)
-        self.pairs = PairSource(self.segmenter, len(EARLY) + config.budget.rounds, halvings)
+        self.pairs = PairSource(self.segmenter, len(EARLY) + config.budget.rounds, halvings, len(EARLY))
         self.gate = LabelGate(latent.channels, task.classes)
         self.drop = CHANNEL_DROPOUT[task.dims](PERTURBATION)
         self.register_buffer("path_errors", torch.ones(2))  # at the start and in mid path, for the leak alarm
+        self.register_buffer("calibrating", torch.zeros((), dtype=torch.bool))  # whether the calibrator has learnt
         self.register_buffer("round", torch.zeros((), dtype=torch.int64))  # the current one, from 1
 
     def groups(self) -> dict[str, nn.Module]:
@@ -106,6 +110,7 @@ class CaudoDiff(Method):
         elif kind == "gate":
             self._measure(batch.labelled, clock)
         elif kind in ("calibrator", "tune"):
+            self.calibrating.fill_(True)
             yield self._calibrator_update(batch.labelled, batch.unlabelled, clock)
             update_teacher(self.average, self.calibrator, self.config.calibrator.ema, _own(clock, kind == "tune"))
         else:
@@ -150,11 +155,11 @@ class CaudoDiff(Method):
             # of unknown voxels nothing is known, so nothing is to be changed
             z0 = self.autoencoder.latent(self._one_hot(torch.where(valid, label, p.argmax(1))))
         hidden = torch.rand(2, len(p), device=p.device, generator=generator) < config.hide
-        z1 = guides.z
         guides = guides._replace(
-            g=guides.g.masked_fill(per_row(hidden[0], guides.g), 0), z=z1.masked_fill(per_row(hidden[1], z1), 0)
+            g=guides.g.masked_fill(per_row(hidden[0], guides.g), 0),
+            z=guides.z.masked_fill(per_row(hidden[1], guides.z), 0),
         )
-        states = self.calibrator.draw(z0, guides, z1, generator)
+        states = self.calibrator.draw(z0, guides, generator)
         found = self.calibrator.predict(states.x, states.t, guides).float()
         known = (pooled(valid.unsqueeze(1).float(), self.calibrator.halvings) > 0.5).float()
         cells = known.flatten(1).sum(1).clamp_min(1) * z0.shape[1]
@@ -167,20 +172,24 @@ class CaudoDiff(Method):
             "decoded": 2 * dice_ce(self.autoencoder.logits(found, label.shape[1:]), label, valid),
             "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
         }
-        alarm = leak(self.path_errors, errors.detach(), states)
+        seen = states._replace(start=states.start & ~hidden[1], middle=states.middle & ~hidden[1])
+        alarm = leak(self.path_errors, errors.detach(), seen)
         log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice())}
         if config.variant != "one_step":
             log["leak"] = alarm
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
-        """Of samples deformed further than those that the segmenter learns."""
-        said = self._probabilities(u.image)
-        made = synthesise(
-            self._wider(), _sample(x), u.strong[0], self._suspect(said, u), self.task.classes, clock.generator
+        """Of samples deformed further than those that the segmenter learns, several of each image that was loaded."""
+        settings, labeller, said = self.config.calibrator, self.teacher.network, self._probabilities(u.image)
+        wanted = settings.batch or 2 * self.config.labelled_batch
+        each = -(-CANDIDATES * wanted // len(x.label))
+        image, label, valid, background, suspect = (
+            one.repeat(each, *[1] * (one.ndim - 1)) for one in (*_sample(x), u.strong[0], self._suspect(said, u))
         )
-        settings, labeller = self.config.calibrator, self.teacher.network
-        return self.pairs.make(settings, made, u.strong[1], labeller, said, clock.generator)
+        given = Sample(image, label, valid)
+        made = synthesise(self._wider(), given, background, suspect, self.task.classes, clock.generator)
+        return self.pairs.make(settings, made, u.strong[1], labeller, said, wanted, clock.generator)
 
     # the segmenter (2.4, 2.10)
 
@@ -215,7 +224,8 @@ class CaudoDiff(Method):
 
     def _suspect(self, p: Tensor, u: Stream) -> Tensor:
         """Where an unlabelled image may show structures of its own, or nothing at all: the ignore rule."""
-        return ((1 - p[:, 0]) > self.config.synthesis.suspicious) | ~u.valid
+        suspect = ((1 - p[:, 0]) > self.config.synthesis.suspicious) | ~u.valid
+        return suspect if u.pseudo is None else suspect | (u.pseudo > 0)
 
     def _keep(self, clock: Clock, number: int) -> None:
         """Keep the segmenter early in the warm-up and after each round."""
@@ -253,6 +263,7 @@ class CaudoDiff(Method):
                     "agreement": float(agreed.mean()),
                     "least_agreement": float(agreed.min()),
                     "changed": float((raw != label).mean()),
+                    "doubted": float((agreed < self.config.trust.agreement).float().mean()),
                 },
             )
 
@@ -286,7 +297,7 @@ class CaudoDiff(Method):
         raw = {"raw": SegmenterPredictor(self.teacher.network)}
         if self.config.labels == "none":
             return {}
-        if self.config.labels == "raw":
+        if self.config.labels == "raw" or not self.calibrating:
             return raw
         controls: tuple[Control, ...] = ("autoencoder", "one_call", "no_features", "no_label")
         if self.config.calibrator.variant == "ddim":

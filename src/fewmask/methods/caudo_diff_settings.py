@@ -21,6 +21,16 @@ ONLY_IN = {
 """Settings of the calibrator that only some variants have a place for."""
 
 
+_CALIBRATING = ("share", "omega", "infer", *(f"calibrator.{name}" for name in ("variant", "start", "samples")))
+_LEARNING = ("calibrated_loss", "perturbed", "cutmix", "cutmix_area", "trust")
+FOREIGN = {
+    "calibrated": (),
+    "raw": (*_CALIBRATING, *(f"trust.{name}" for name in Trust.model_fields if name != "confidence")),
+    "none": (*_CALIBRATING, *_LEARNING),
+}
+"""Settings that what rounds learn has no place for; the sizes of networks that stay idle may come from a recipe."""
+
+
 class Budget(Settings):
     """Lengths of the stages in any unit: only their proportions count.  The reconstruction's are 20, 6, 15, 5 times
     3 + 5; these make the networks that are not the segmenter's wait less."""
@@ -45,8 +55,8 @@ class Autoencoder(Settings):
     """Channels of its finest level; None: twice the segmenter's."""
     halvings: int | None = Field(None, ge=1, le=3)
     """Of the sides down to the latent; None: 3 where the shortest side is 192 or more, else 2."""
-    channels: int = Field(4, ge=1)
-    """Of the latent."""
+    channels: int = Field(8, ge=1)
+    """Of the latent (4 in the reconstruction, for larger pictures)."""
     batch: int | None = Field(None, ge=1)
     """Label maps in a step, made of `labelled_batch` ones and rounded up to a multiple of them; None: twice as many."""
     noise: float = Field(0.2, ge=0)
@@ -65,7 +75,7 @@ class Calibrator(Settings):
     guide_width: int | None = Field(None, ge=1)
     """Channels of each feature in the guide; None: twice the segmenter's."""
     batch: int | None = Field(None, ge=1)
-    """Pairs in a step; None: as `labelled_batch`."""
+    """Pairs in a step, drawn of twice as many that are made; None: twice `labelled_batch`."""
     start: float = Field(0.6, gt=0, le=1)
     """Share of the noise levels at which ddim starts; 1: nothing of the label is left in the first state."""
     samples: int = Field(10, ge=1)
@@ -112,8 +122,9 @@ class CaudoDiffConfig(MethodConfig):
     autoencoder: Autoencoder = Autoencoder()
     calibrator: Calibrator = Calibrator()
     trust: Trust = Trust()
-    blind: float = Field(1 / 3, ge=0, le=1)
-    """Share of the warm-up in which the network's suspicion is not asked for (2000 of 6000 steps)."""
+    blind: float = Field(1.0, ge=0, le=1)
+    """Share of the warm-up in which the network's suspicion is not asked for (2000 of 6000 steps in the
+    reconstruction; a network of a few hundred steps misses too much)."""
     share: ShareRange = (0.5, 0.9)
     """Share of the calibration in the product of probabilities, in the first and in the last round (2.9)."""
     omega: ShareRange = (0.3, 0.8)
@@ -136,6 +147,5 @@ class CaudoDiffConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.infer == "calibrated" and self.labels != "calibrated":
-            raise ValueError(f"infer=calibrated has no place in labels={self.labels}: nothing is calibrated there")
+        self.refuse_given(FOREIGN[self.labels], f"labels={self.labels}")
         return self

@@ -14,7 +14,6 @@ def stages_of(config: CaudoDiffConfig) -> tuple[Stage, ...]:
     budget, calibrated = config.budget, config.labels == "calibrated"
     labelled = config.labelled_batch
     unlabelled = config.unlabelled_batch or labelled
-    pairs = config.calibrator.batch or labelled
     shown = {
         "segmenter": budget.warm_up + budget.rounds * budget.train,
         "calibrator": budget.calibrator + budget.rounds * budget.tune,
@@ -43,10 +42,10 @@ def stages_of(config: CaudoDiffConfig) -> tuple[Stage, ...]:
         stages.append(Stage(name="gate", fraction=budget.gate / whole, labelled_batch=labelled, groups=(), least=1))
     stages.append(stage("warm-up", "segmenter", budget.warm_up, labelled, unlabelled))
     if calibrated:
-        stages.append(stage("calibrator", "calibrator", budget.calibrator, pairs, pairs))
+        stages.append(stage("calibrator", "calibrator", budget.calibrator, labelled, labelled))
     for number in range(1, budget.rounds + 1):
         if calibrated:
-            stages.append(stage(f"tune {number}", "calibrator", budget.tune, pairs, pairs))
+            stages.append(stage(f"tune {number}", "calibrator", budget.tune, labelled, labelled))
         relabel = config.labels != "none"
         stages.append(stage(f"round {number}", "segmenter", budget.train, labelled, unlabelled, relabel))
     return tuple(stages)

@@ -13,8 +13,10 @@ class Snapshots(nn.Module):
 
     taken: Tensor
 
-    def __init__(self, network: nn.Module, count: int) -> None:
+    def __init__(self, network: nn.Module, count: int, latest: int | None = None) -> None:
+        """latest: of those taken, how many of the last places may be drawn; None: all."""
         super().__init__()
+        self.latest = latest or count
         self.copies = nn.ModuleList(deepcopy(network) for _ in range(count)).requires_grad_(False)
         self.register_buffer("taken", torch.zeros(count, dtype=torch.bool))
 
@@ -24,7 +26,7 @@ class Snapshots(nn.Module):
         self.taken[place] = True
 
     def draw(self, now: nn.Module, generator: torch.Generator) -> nn.Module:
-        """One of those taken, or the network as it is now, each as likely."""
-        places = self.taken.nonzero()[:, 0].tolist()
+        """One of the latest taken, or the network as it is now, each as likely."""
+        places = self.taken.nonzero()[-self.latest :, 0].tolist()
         place = int(torch.randint(len(places) + 1, (), device=generator.device, generator=generator))
         return now if place == len(places) else self.copies[places[place]]
