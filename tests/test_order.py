@@ -43,6 +43,7 @@ def test_ready_leaves_everything_open_to_be_read(order: Order, tmp_path: Path) -
         "zoom": 1.0,
         "intensity": "zscore",
         "flip": [],
+        "rotation": 180.0,
     }
     assert all(ready.cache.has(case.id) for case in ready.catalogue.cases)
     assert ready.cache.root.parent == run.root / "cache"

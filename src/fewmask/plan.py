@@ -119,9 +119,9 @@ def make_plan(
     if wanted.rotation is not None:
         rotation, why = wanted.rotation, "as set"
     elif dims == 2 and not _pictures(catalogue, grids):
-        rotation, why = 180.0, "some scanners' slices lie on their side"
+        rotation, why = 180, "some scanners' slices lie on their side"
     else:
-        rotation, why = 30.0, "pictures have an up" if dims == 2 else "volumes are turned upright by their headers"
+        rotation, why = 30, "pictures have an up" if dims == 2 else "volumes are turned upright by their headers"
     reasons.append(("plan.rotation", rotation, why))
 
     settings = config.Plan(
