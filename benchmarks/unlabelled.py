@@ -2,9 +2,9 @@
 
     python benchmarks/unlabelled.py --reference DATA --out OUT NAME=RUN[,RUN...] NAME=RUN[,RUN...] ...
 
-DATA has the masks that training did not see; every name has a run of the same seeds in the same order.  Gains over the
-first name are paired by patient and run; the interval is over patients and runs, both drawn, the p over patients alone.
-Nothing is to be chosen by this table: a user has no such masks.
+DATA has the masks that training did not see; every name has a run of the same seeds in the same order.  `--classes A,B`
+counts these alone.  Gains over the first name are paired by patient and run; the interval is over patients and runs,
+both drawn, the p over patients alone.  Nothing is to be chosen by this table: a user has no such masks.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from fewmask.runs import Run
 from fewmask.statistics import class_mean, draw, paired_wilcoxon, percentile_interval, repeated_mean, resampled_means
 
 
-def scores(folder: Path, reference: Path, out: Path) -> tuple[np.ndarray, list[str]]:
-    """Dice (N, K - 1) of the unlabelled cases of a run, in order of their names, and the patient of each; of pictures
-    that pooled over each patient or sequence."""
+def scores(folder: Path, reference: Path, out: Path, classes: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Dice (N, classes) of the unlabelled cases of a run, in order of their names, and the patient of each; of pictures
+    that pooled over each patient or sequence.  classes: names, none for all but background."""
     run = Run(folder)
     cases = sorted(read_split(run.split).unlabelled)
     evaluate(run.predictions, reference, out, cases, split="unlabelled", protocol="voxel", quiet=True)
@@ -31,7 +31,8 @@ def scores(folder: Path, reference: Path, out: Path) -> tuple[np.ndarray, list[s
     table = read_dice(pooled if pooled.exists() else out / "metrics.csv")
     rows = sorted(table.rows)
     patients = dict(zip(table.rows, table.patients, strict=True))
-    return table.of(rows), [patients[row] for row in rows]
+    columns = [table.classes.index(name) for name in classes or table.classes]
+    return table.of(rows)[:, columns], [patients[row] for row in rows]
 
 
 def main() -> None:
@@ -39,13 +40,14 @@ def main() -> None:
     parser.add_argument("cells", nargs="+", metavar="NAME=RUN,...")
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--classes", type=lambda names: names.split(","), default=[])
     asked = parser.parse_args()
     means, patients = {}, []
     for cell in asked.cells:
         name, _, runs = cell.partition("=")
         each = []
         for number, run in enumerate(runs.split(",")):
-            dice, patients = scores(Path(run), asked.reference, asked.out / f"{name}-{number}")
+            dice, patients = scores(Path(run), asked.reference, asked.out / f"{name}-{number}", asked.classes)
             each.append(dice)
         means[name] = np.stack(each)
     base = next(iter(means))
