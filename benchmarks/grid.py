@@ -53,8 +53,8 @@ DIFFRECT = {
     "diffrect": ("--method", "diffrect"),
     "diffrect, released": ("--method", "diffrect", "method.preset=released", "method.width=8"),
 }
-CALIBRATED = ("--method", "caudo_diff", "--steps", "5200")
-"""Of 5,200 steps 3,000 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
+CALIBRATED = ("--method", "caudo_diff", "--steps", "2600")
+"""Of 2,600 steps 1,500 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
 NARROW = ("method.segmenter.width=8", "method.width=8")
 """The 2-D tier's networks until width 16 took their place."""
 LISTS = Path(__file__).parent / "lists"
@@ -81,7 +81,7 @@ def exemplar_grid(exemplar: str, more: dict[str, tuple[str, ...]] | None = None)
     """What one labelled case or slice is worth: alone, with synthesis, with self-training, with calibrated labels."""
     return Grid(
         data="acdc",
-        steps=3000,
+        steps=1500,
         seeds=(0,),
         shared=("--exemplar", exemplar, "--val", "10", *CPU),
         cells={

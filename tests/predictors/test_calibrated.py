@@ -85,7 +85,8 @@ def test_no_share_is_the_segmenter():
     with torch.no_grad():
         raw = predictor.segmenter(image).softmax(1)
         found = predictor.calibrated(image)
-        _, q, _ = predictor._found(image, None)
+        p, guides = predictor._asked(image)
+        q = predictor._decoded(guides, p, None)
     torch.testing.assert_close(found.fused.p, raw)
     # nothing is changed; each voxel counts as far as its row's views agree, and less where calibration contradicts
     doubted = q.argmax(1) != raw.argmax(1)

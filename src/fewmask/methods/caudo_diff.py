@@ -13,13 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewmask.diffusion.calibration import LatentCalibrator, leak
+from fewmask.diffusion.calibration import LatentCalibrator
 from fewmask.errors import SettingsError
 from fewmask.losses import dice_ce
 from fewmask.methods.base import Method
+from fewmask.methods.calibration_loss import calibrator_terms
 from fewmask.methods.calibration_pairs import Pairs, PairSource
 from fewmask.methods.caudo_diff_settings import CaudoDiffConfig
 from fewmask.methods.caudo_diff_stages import stages_of
@@ -30,7 +30,7 @@ from fewmask.methods.synthesis import Sample, Synthesis, deformed_labels, synthe
 from fewmask.methods.whole_case import whole_maps
 from fewmask.nets import build_segmenter
 from fewmask.nets.blocks import CHANNEL_DROPOUT
-from fewmask.nets.guide import feature_channels, pooled
+from fewmask.nets.guide import feature_channels
 from fewmask.nets.label_autoencoder import LabelAutoencoder, latent_size
 from fewmask.predictors import CalibratedPredictor, LargestComponentPredictor, Predictor, SegmenterPredictor
 from fewmask.predictors.calibrated import Control
@@ -42,8 +42,9 @@ EARLY = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
 of a short one it knows nothing, and errs like no network that labels."""
 CANDIDATES = 2
 """Pairs that are made for each that is learnt."""
-FINE = 192
-"""Shortest side from which the latent is an eighth of the image, else a quarter."""
+COARSER = (112, 192)
+"""Longest sides from which the latent is a quarter and an eighth of the image's, else half: a thin wall of two voxels
+has to survive."""
 DIVERGENCE = 1e-3
 """Weight that holds latents near a unit deviation, so that the noise they are decoded under counts; with the
 reconstruction's 1e-6 theirs was 7, and the least class came out at 0.906 in place of 0.943."""
@@ -62,12 +63,12 @@ class CaudoDiff(Method):
         super().__init__()
         self.config, self.task = config, task
         width, latent, calibrator = config.segmenter.width, config.autoencoder, config.calibrator
-        halvings = latent.halvings or (3 if min(task.patch_size) >= FINE else 2)
+        halvings = latent.halvings or 1 + sum(max(task.patch_size) >= side for side in COARSER)
         self.segmenter = build_segmenter(config.segmenter, task)
         self.autoencoder = LabelAutoencoder(
             classes=task.classes,
             dims=task.dims,
-            width=latent.width or 2 * width,
+            width=latent.width or width,
             halvings=halvings,
             channels=latent.channels,
         )
@@ -78,7 +79,7 @@ class CaudoDiff(Method):
             features=feature_channels(self.segmenter, halvings),
             classes=task.classes,
             dims=task.dims,
-            width=calibrator.width or 4 * width,
+            width=calibrator.width or 2 * halvings * width,
             guide_width=calibrator.guide_width or 2 * width,
             variant=calibrator.variant,
             start=calibrator.start,
@@ -150,36 +151,15 @@ class CaudoDiff(Method):
     # guide and denoiser (2.6 to 2.8)
 
     def _calibrator_update(self, x: Stream, u: Stream, clock: Clock) -> Update:
-        """Pairs of a wrong and a right label of the same image: find the right one's latent."""
-        config, generator = self.config.calibrator, clock.generator
-        p, features, label, valid = self._pairs(x, u, clock)
-        guides = self.calibrator.guides(p, features, self.autoencoder)
-        with torch.no_grad():
-            # of unknown voxels nothing is known, so nothing is to be changed
-            z0 = self.autoencoder.latent(self._one_hot(torch.where(valid, label, p.argmax(1))))
-        hidden = torch.rand(2, len(p), device=p.device, generator=generator) < config.hide
-        guides = guides._replace(
-            g=guides.g.masked_fill(per_row(hidden[0], guides.g), 0),
-            z=guides.z.masked_fill(per_row(hidden[1], guides.z), 0),
+        terms, log = calibrator_terms(
+            self.calibrator,
+            self.autoencoder,
+            self._pairs(x, u, clock),
+            hide=self.config.calibrator.hide,
+            path_errors=self.path_errors,
+            generator=clock.generator,
         )
-        states = self.calibrator.draw(z0, guides, generator)
-        found = self.calibrator.predict(states.x, states.t, guides).float()
-        known = (pooled(valid.unsqueeze(1).float(), self.calibrator.halvings) > 0.5).float()
-        cells = known.flatten(1).sum(1).clamp_min(1) * z0.shape[1]
-        errors = ((found - z0).square() * known).flatten(1).sum(1) / cells
-        wrong = pooled(((p.argmax(1) != label) & valid).unsqueeze(1).float(), self.calibrator.halvings) > 0
-        pool = F.max_pool2d if self.task.dims == 2 else F.max_pool3d
-        wrong = pool(wrong.float(), 3, 1, 1)
-        terms = {
-            "latent": errors.mean(),
-            "decoded": 2 * dice_ce(self.autoencoder.logits(found, label.shape[1:]), label, valid),
-            "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
-        }
-        seen = states._replace(start=states.start & ~hidden[1], middle=states.middle & ~hidden[1])
-        alarm = leak(self.path_errors, errors.detach(), seen)
-        log = {"pairs_wrong": wrong.mean(), "autoencoder_dice": min(self.gate.dice())}
-        if config.variant != "one_step":
-            log["leak"] = alarm
+        log["autoencoder_dice"] = min(self.gate.dice())
         return Update(terms, {"error": 0.1}, groups=("calibrator",), log=log)
 
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
@@ -334,9 +314,6 @@ class CaudoDiff(Method):
     def _wider(self) -> Synthesis:
         """Shapes for autoencoder and calibrator: what the segmenter trains on and what it does not."""
         return self.config.synthesis.model_copy(update={"elastic": self.config.calibrator.elastic})
-
-    def _one_hot(self, label: Tensor) -> Tensor:
-        return F.one_hot(label, self.task.classes).movedim(-1, 1).float()
 
 
 def _sample(x: Stream) -> Sample:

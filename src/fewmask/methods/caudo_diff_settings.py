@@ -52,9 +52,9 @@ class Autoencoder(Settings):
     """The label autoencoder (2.5)."""
 
     width: int | None = Field(None, ge=1)
-    """Channels of its finest level; None: twice the segmenter's."""
+    """Channels of its finest level; None: the segmenter's."""
     halvings: int | None = Field(None, ge=1, le=3)
-    """Of the sides down to the latent; None: 3 where the shortest side is 192 or more, else 2."""
+    """Of the sides down to the latent; None: 3 where the longest side is 192 or more, 2 from 112 on, else 1."""
     channels: int = Field(8, ge=1)
     """Of the latent (4 in the reconstruction, for larger pictures)."""
     batch: int | None = Field(None, ge=1)
@@ -71,14 +71,14 @@ class Calibrator(Settings):
 
     variant: Variant = "ddim"
     width: int | None = Field(None, ge=1)
-    """Channels of the denoiser's finest level; None: four times the segmenter's."""
+    """Channels of the denoiser's finest level; None: twice the segmenter's for each halving of the latent."""
     guide_width: int | None = Field(None, ge=1)
     """Channels of each feature in the guide; None: twice the segmenter's."""
     batch: int | None = Field(None, ge=1)
     """Pairs in a step, drawn of twice as many that are made; None: twice `labelled_batch`."""
     start: float = Field(0.6, gt=0, le=1)
     """Share of the noise levels at which ddim starts; 1: nothing of the label is left in the first state."""
-    samples: int = Field(10, ge=1)
+    samples: int = Field(4, ge=1)
     """Calls of the denoiser."""
     dropout: float = Field(0.1, ge=0, lt=1)
     ema: float = Field(0.99, ge=0, lt=1)

@@ -84,29 +84,35 @@ class CalibratedPredictor(Predictor):
 
     def calibrated(self, image: Tensor, seed: Tensor | None = None) -> Calibrated:
         """What is learnt of images (B, C, *S); seed (B,): of fresh noise, where a control wants it."""
-        p, q, gate = self._found(image, seed)
-        agreed = agreement(lambda view: self._label(*self._found(view, seed)[:2]), image, self._label(p, q), p.shape[1])
-        return Calibrated(p, fuse(p, q, gate, agreed, share=self.share, omega=self.omega, trust=self.trust))
+        p, guides = self._asked(image)
+        q = self._decoded(guides, p, seed)
 
-    def _label(self, p: Tensor, q: Tensor) -> Tensor:
-        return blend(p, q, self.share).argmax(1)
+        def first(p: Tensor, guides: Guides) -> Tensor:
+            calls = None if self.control == "random_start" else 1  # whose first answer is a guess
+            return blend(p, self._decoded(guides, p, seed, calls), self.share).argmax(1)
 
-    def _found(self, image: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities, their calibration, the gate."""
+        # of first answers: all calls for each view would make this most of a run's time
+        agreed = agreement(lambda view: first(*self._asked(view)), image, first(p, guides), p.shape[1])
+        return Calibrated(p, fuse(p, q, guides.gate, agreed, share=self.share, omega=self.omega, trust=self.trust))
+
+    def _asked(self, image: Tensor) -> tuple[Tensor, Guides]:
+        """The segmentation network's probabilities, and what they and its features guide to."""
         logits, features = features_of(self.segmenter, image, self.calibrator.halvings)
         p = logits.float().softmax(1)
-        guides = self.calibrator.guides(p, features, self.autoencoder)
-        latent = self._latent(guides, seed)
-        q = self.autoencoder.logits(latent, p.shape[2:]).float().softmax(1)
-        return p, q, guides.gate
+        return p, self.calibrator.guides(p, features, self.autoencoder)
 
-    def _latent(self, guides: Guides, seed: Tensor | None) -> Tensor:
+    def _decoded(self, guides: Guides, p: Tensor, seed: Tensor | None, calls: int | None = None) -> Tensor:
+        """The calibration of probabilities p; calls: of the denoiser, None: as trained for."""
+        return self.autoencoder.logits(self._latent(guides, seed, calls), p.shape[2:]).float().softmax(1)
+
+    def _latent(self, guides: Guides, seed: Tensor | None, calls: int | None = None) -> Tensor:
         if self.control == "autoencoder":
             return guides.z
         if self.control == "no_features":
             guides = guides._replace(g=torch.zeros_like(guides.g))
         if self.control == "no_label":
-            return gated(self.calibrator.find(guides._replace(z=torch.zeros_like(guides.z))), guides)
+            return gated(self.calibrator.find(guides._replace(z=torch.zeros_like(guides.z)), calls), guides)
         if self.control == "random_start" and seed is not None:
-            return self.calibrator.sample(guides, noise=noise_of(seed, guides.z.shape[1:], guides.z.device))
-        return self.calibrator.sample(guides, calls=1 if self.control == "one_call" else None)
+            noise = noise_of(seed, guides.z.shape[1:], guides.z.device)
+            return self.calibrator.sample(guides, calls, noise)
+        return self.calibrator.sample(guides, 1 if self.control == "one_call" else calls)
