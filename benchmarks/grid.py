@@ -3,6 +3,7 @@
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --table        (only the table of what is done)
     python benchmarks/grid.py acdc-diffrect --data ../shared/data --out runs --audits (only that of the audits)
+    python benchmarks/grid.py acdc-exemplar --data ../shared/data --out runs --beside acdc-exemplar-062 (in columns)
     python benchmarks/grid.py acdc-cpu --data ../shared/data --out runs --curves FILE  (Dice on val over time, as CSV)
 
 A cell of a CPU grid is one process of one thread; --workers 2 fills two cores.  On a GPU: acdc-paper --workers 1.
@@ -108,7 +109,7 @@ GRIDS = {
     "acdc-exemplar-slice": exemplar_grid("patient099_frame01:1"),
     "acdc-caudo-flags": Grid(  # what each part of the calibration is worth, and what may make later steps earn theirs
         data="acdc",
-        steps=5200,
+        steps=2600,
         seeds=(0,),
         shared=("--exemplar", "patient099", "--val", "10", "--method", "caudo_diff", *CPU),
         cells={
@@ -116,11 +117,12 @@ GRIDS = {
             "start from noise alone": ("method.calibrator.start=1",),
             "start late": ("method.calibrator.start=0.3",),
             "one call": ("method.calibrator.samples=1",),
+            "ten calls": ("method.calibrator.samples=10",),
             "errors by hand alone": ("method.calibrator.network_errors=0",),
             "errors of the network alone": ("method.calibrator.network_errors=0.9",),
             "pairs as they come": ("method.calibrator.matching=false",),
             "nothing corrected, only filtered": ("method.omega=[0,0]",),
-            "latent of an eighth": ("method.autoencoder.halvings=3", "method.autoencoder.gate=0.8"),
+            "latent of a quarter": ("method.autoencoder.halvings=2", "method.autoencoder.gate=0.8"),
             "no pasting": ("method.synthesis.paste=0",),
             "a centred box ignored": ("method.synthesis.box=0.375",),
             "one round": ("method.budget.rounds=1", "method.budget.train=24", "method.budget.tune=6"),
@@ -412,6 +414,39 @@ def _dice(folder: Path) -> float | None:
     return json.loads(path.read_text())["dice"]["mean"] if path.exists() else None
 
 
+def beside(names: Sequence[str], out: Path) -> str:
+    """One row a cell, a column a grid: Dice and distance on test, mean over seeds; then mean and worst over grids."""
+    rows = [f"| cell | {' | '.join(names)} | mean | worst |", "|" + "---|" * (len(names) + 3)]
+    for cell in GRIDS[names[0]].cells:
+        found = [_scores(name, out, cell) for name in names]
+        if not any(found):
+            continue
+        told = [_both(*one) if one else "-" for one in found]
+        if all(found):
+            dice, distance = zip(*(one for one in found if one), strict=True)
+            told += [_both(float(np.mean(dice)), float(np.mean(distance))), _both(min(dice), max(distance))]
+        else:
+            told += ["-", "-"]
+        rows.append(f"| {cell} | {' | '.join(told)} |")
+    return "\n".join(rows)
+
+
+def _scores(name: str, out: Path, cell: str) -> tuple[float, float] | None:
+    """Mean Dice and HD95 over the seeds that are finished."""
+    found = []
+    for seed in GRIDS[name].seeds if cell in GRIDS[name].cells else ():
+        path = folder_of(out, name, cell, seed) / "evaluation" / "summary.json"
+        if path.exists():
+            told = json.loads(path.read_text())
+            distance = told["hd95_mm" if told["protocol"] == "mm" else "hd95_voxel"]
+            found.append((told["dice"]["mean"], distance["mean"]))
+    return None if not found else (float(np.mean([d for d, _ in found])), float(np.mean([h for _, h in found])))
+
+
+def _both(dice: float, distance: float) -> str:
+    return f"{dice:.3f}, {distance:.1f}"
+
+
 def audits(name: str, out: Path) -> str:
     """One row a finished cell with an audit: Dice of pseudo-labels on val before and after, and of the controls."""
     grid = GRIDS[name]
@@ -483,8 +518,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of finished cells and run nothing")
     parser.add_argument("--audits", action="store_true", help="print the audits of finished cells and run nothing")
     parser.add_argument("--curves", type=Path, help="write the curves of what is there to this file and run nothing")
+    parser.add_argument("--beside", nargs="+", choices=GRIDS, help="print Dice and distance of these grids in columns")
     asked = parser.parse_args()
     grid = GRIDS[asked.grid]
+    if asked.beside:
+        print(beside([asked.grid, *asked.beside], asked.out))
+        return
     if asked.curves:
         asked.curves.write_text(curves(asked.grid, asked.out))
         return

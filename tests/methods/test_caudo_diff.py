@@ -217,7 +217,7 @@ def test_start_states_are_learnt_like_those_in_mid_path(learnt):
 
 def test_an_autoencoder_that_misses_its_gate_says_by_how_much_and_what_to_do():
     torch.manual_seed(0)
-    method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "autoencoder": {"gate": 0.99, "width": 2}}), TASK)
+    method = CaudoDiff(CaudoDiff.Config(**{**SMALL, "autoencoder": {"gate": 0.99, "width": 2, "halvings": 2}}), TASK)
     gate = next(span for span in spans(method.stages(), STEPS) if span.stage.name == "gate")
     batch = Batch(labelled=stream(8, 0, True))
     for step in range(gate.start, gate.stop - 1):
