@@ -97,7 +97,7 @@ class LatentCalibrator(nn.Module):
         self.first = max(1, round(start * TIMES)) - 1
         self.blur, self.ends, self.recycled = blur, ends, recycled
         self.guide = Guide(features=features, classes=classes, dims=dims, width=guide_width)
-        self.denoiser = LatentUNet(channels=latent, guide=2 * guide_width, dims=dims, width=width, dropout=dropout)
+        self.denoiser = LatentUNet(channels=latent, size=size, guide=2 * guide_width, width=width, dropout=dropout)
         self.diffusion = GaussianDiffusion(cosine_betas(TIMES))
         fixed = torch.randn(latent, *size, device="cpu", generator=torch.Generator().manual_seed(SEED))
         self.register_buffer("noise", fixed)

@@ -9,6 +9,7 @@ from torch import Tensor
 from fewmask.diffusion.calibration import LatentCalibrator, leak
 from fewmask.losses import dice_ce
 from fewmask.methods.calibration_pairs import Pairs
+from fewmask.methods.pseudo import likeliest
 from fewmask.nets.guide import pooled
 from fewmask.nets.label_autoencoder import LabelAutoencoder
 from fewmask.rows import per_row
@@ -29,11 +30,12 @@ def calibrator_terms(
     path_errors (2,): running errors that the alarm of `leak` keeps.
     """
     p, features, label, valid = pairs
+    said = likeliest(p)
     halvings = calibrator.halvings
     guides = calibrator.guides(p, features, autoencoder)
     with torch.no_grad():
         # of unknown voxels nothing is known, so nothing is to be changed
-        right = F.one_hot(torch.where(valid, label, p.argmax(1)), p.shape[1]).movedim(-1, 1)
+        right = F.one_hot(torch.where(valid, label, said), p.shape[1]).movedim(-1, 1)
         z0 = autoencoder.latent(right.float())
     hidden = torch.rand(2, len(p), device=p.device, generator=generator) < hide
     guides = guides._replace(
@@ -45,7 +47,7 @@ def calibrator_terms(
     known = (pooled(valid.unsqueeze(1).float(), halvings) > 0.5).float()
     cells = known.flatten(1).sum(1).clamp_min(1) * z0.shape[1]
     errors = ((found - z0).square() * known).flatten(1).sum(1) / cells
-    wrong = pooled(((p.argmax(1) != label) & valid).unsqueeze(1).float(), halvings) > 0
+    wrong = pooled(((said != label) & valid).unsqueeze(1).float(), halvings) > 0
     pool = F.max_pool2d if label.ndim == 3 else F.max_pool3d
     wrong = pool(wrong.float(), 3, 1, 1)
     terms = {

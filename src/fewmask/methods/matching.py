@@ -12,6 +12,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from fewmask.diffusion.calibration import relative_entropy, rule_gate
+from fewmask.methods.pseudo import likeliest
 from fewmask.nets.guide import pooled
 
 DOUBTS, PIECES = 8, 4
@@ -49,7 +50,7 @@ class PairMatching(nn.Module):
         doubt = pooled(relative_entropy(p), self.halvings)
         mean = (doubt * gate).flatten(1).sum(1) / gate.flatten(1).sum(1).clamp_min(1e-6)
         bins = (mean.clamp(0, 1).sqrt() * DOUBTS).long().clamp(max=DOUBTS - 1)
-        return bins * PIECES + extra_pieces(p.argmax(1), p.shape[1]).clamp(max=PIECES - 1)
+        return bins * PIECES + extra_pieces(likeliest(p), p.shape[1]).clamp(max=PIECES - 1)
 
     def _follow(self, histogram: Tensor, kinds: Tensor) -> None:
         seen = torch.bincount(kinds, minlength=len(histogram)).to(histogram.dtype) / len(kinds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +16,8 @@ from fewmask.nets.timed import NumberEmbedding
 
 LEVELS = (1, 2, 3)
 """Width of each level, as a multiple of the first one's."""
-ATTENDED = 1
-"""First level with self-attention."""
+ATTENDED = 256
+"""Most cells of a level with self-attention: the reconstruction's levels of 16x16 and 8x8."""
 BLOCKS = 2
 HEAD = 32
 """Channels of an attention head, at least."""
@@ -27,17 +29,20 @@ class LatentUNet(nn.Module):
     x: the state; z: the latent of the label that is calibrated; g: the guide.
     """
 
-    def __init__(self, *, channels: int, guide: int, dims: int, width: int, dropout: float) -> None:
-        """channels: Z; guide: G; width: of the finest level."""
+    def __init__(self, *, channels: int, size: Sequence[int], guide: int, width: int, dropout: float) -> None:
+        """channels: Z; size: sides *S', which decide where cells attend to each other; guide: G; width: of the finest
+        level."""
         super().__init__()
         self.spec: dict[str, Any] = {
             "channels": channels,
+            "size": list(size),
             "guide": guide,
-            "dims": dims,
             "width": width,
             "dropout": dropout,
         }
+        dims = len(size)
         conv, widths = CONVOLUTION[dims], [width * level for level in LEVELS]
+        attends = [math.prod(-(-side // 2**level) for side in size) <= ATTENDED for level in range(len(widths))]
         self.embed = NumberEmbedding(max(8, 2 * width))
         embedding = self.embed.channels
         self.summary = nn.Linear(guide, embedding)
@@ -53,9 +58,9 @@ class LatentUNet(nn.Module):
             return nn.ModuleList(layers)
 
         count = len(widths)
-        self.down = nn.ModuleList(level(widths[max(i - 1, 0)], widths[i], i >= ATTENDED) for i in range(count))
+        self.down = nn.ModuleList(level(widths[max(i - 1, 0)], widths[i], attends[i]) for i in range(count))
         self.up = nn.ModuleList(
-            level(widths[i + 1] + widths[i], widths[i], i >= ATTENDED) for i in reversed(range(count - 1))
+            level(widths[i + 1] + widths[i], widths[i], attends[i]) for i in reversed(range(count - 1))
         )
         self.out = nn.Sequential(group_norm(width), nn.SiLU(), conv(width, channels, 3, padding=1))
         nn.init.zeros_(self.out[-1].weight)
