@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
+from fewmask.data.cache import Preparation
+from fewmask.data.prepare import prepare
 from fewmask.errors import SettingsError
 from fewmask.runs import Run, read_log
 from fewmask.training import trainer
@@ -38,9 +41,6 @@ def test_masks_of_unlabelled_cases_do_not_matter_and_a_break_neither(
     catalogue, one_slice, settings, tmp_path, monkeypatch
 ):
     """T11: with and without them the same weights and the same banks; and so after an interruption between rounds."""
-    from fewmask.data.cache import Preparation
-    from fewmask.data.prepare import prepare
-
     config = settings("caudo_diff", steps=STEPS, train={"save_minutes": 1e-9, "validations": 0})
     runs = []
     labelled = one_slice.labelled[0].split(":")[0]
@@ -96,3 +96,25 @@ def test_a_missed_gate_ends_the_run_and_leaves_no_model(catalogue, split, cache,
         with pytest.raises(SettingsError, match=r"Dice of box 0\.\d+, core 0\.\d+; its gate is 0.99"):
             trainer.train(catalogue, split, cache, config, run, device="cpu", quiet=True)
     assert not (run.model / "model.safetensors").exists()
+
+
+def test_unlabelled_images_that_show_nothing(catalogue, one_slice, settings, tmp_path):
+    """T16: constant images train and are labelled; nothing is found in them that their network has not found."""
+    cases = []
+    for case in catalogue.cases:
+        path = case.images[0]
+        if case.id in one_slice.unlabelled:
+            path = tmp_path / f"{case.id}.h5"
+            with h5py.File(path, "w") as file:
+                file["image"] = np.full((3, 17, 20), 0.25, np.float32)
+        cases.append(replace(case, images=(path,), label=case.label if path == case.images[0] else None))
+    blank = replace(catalogue, cases=tuple(cases))
+    config = settings("caudo_diff", steps=STEPS, train={"validations": 0})
+    cache = prepare(blank, one_slice, Preparation(dims=2, size=(17, 20)), tmp_path / "cache", quiet=True)
+    run = Run(tmp_path / "run")
+    trainer.train(blank, one_slice, cache, config, run, device="cpu", quiet=True)
+    assert all(np.isfinite(value) for line in read_log(run.log) for value in line["terms"].values())
+    for path, arrays in banks(run).items():
+        assert np.isfinite(arrays["weight"]).all(), path
+        empty = ~arrays["raw"].any((1, 2))
+        assert not arrays["label"][empty].any(), path  # beside nothing, no class is born
