@@ -56,6 +56,15 @@ DIFFRECT = {
 }
 CALIBRATED = ("--method", "caudo_diff", "--steps", "2600")
 """Of 2,600 steps 1,500 are the segmenter's, as many as the other cells have; the rest trains what calibrates."""
+ONE_BANK = (
+    "method.budget.warm_up=24",
+    "method.blind=0.25",
+    "method.budget.calibrator=12",
+    "method.budget.rounds=1",
+    "method.budget.tune=0.5",
+    "method.budget.train=0.5",
+)
+"""Nearly all of the segmenter's steps before the calibrator's, and one bank."""
 NARROW = ("method.segmenter.width=8", "method.width=8")
 """The 2-D tier's networks until width 16 took their place."""
 LISTS = Path(__file__).parent / "lists"
@@ -107,25 +116,36 @@ GRIDS = {
     "acdc-exemplar-062": exemplar_grid("patient062"),
     "acdc-exemplar-095": exemplar_grid("patient095"),
     "acdc-exemplar-slice": exemplar_grid("patient099_frame01:1"),
-    "acdc-caudo-flags": Grid(  # what each part of the calibration is worth, and what may make later steps earn theirs
+    "acdc-calibrators": Grid(  # one bank of a segmenter that has learnt 1,200 steps: its gain, by calibration.py rounds
         data="acdc",
-        steps=2600,
+        steps=2275,
         seeds=(0,),
-        shared=("--exemplar", "patient099", "--val", "10", "--method", "caudo_diff", *CPU),
+        shared=("--exemplar", "patient099", "--val", "10", "--method", "caudo_diff", *ONE_BANK, *CPU),
+        cells={
+            "ddim": (),
+            "one_step": ("method.calibrator.variant=one_step",),
+            "bridge": ("method.calibrator.variant=bridge",),
+            "ddim, start from noise alone": ("method.calibrator.start=1",),
+            "ddim, start late": ("method.calibrator.start=0.3",),
+            "ddim, errors by hand alone": ("method.calibrator.network_errors=0",),
+            "ddim, errors of the network alone": ("method.calibrator.network_errors=0.9",),
+            "ddim, pairs as they come": ("method.calibrator.matching=false",),
+            "ddim, latent of a quarter": ("method.autoencoder.halvings=2", "method.autoencoder.gate=0.8"),
+        },
+    ),
+    "acdc-synthesis": Grid(  # what parts of synthesis are worth
+        data="acdc",
+        steps=1500,
+        seeds=(0,),
+        shared=("--exemplar", "patient099", "--val", "10", "--method", "caudo_diff", "method.labels=none", *CPU),
         cells={
             "as it is": (),
-            "start from noise alone": ("method.calibrator.start=1",),
-            "start late": ("method.calibrator.start=0.3",),
-            "one call": ("method.calibrator.samples=1",),
-            "ten calls": ("method.calibrator.samples=10",),
-            "errors by hand alone": ("method.calibrator.network_errors=0",),
-            "errors of the network alone": ("method.calibrator.network_errors=0.9",),
-            "pairs as they come": ("method.calibrator.matching=false",),
-            "nothing corrected, only filtered": ("method.omega=[0,0]",),
-            "latent of a quarter": ("method.autoencoder.halvings=2", "method.autoencoder.gate=0.8"),
             "no pasting": ("method.synthesis.paste=0",),
             "a centred box ignored": ("method.synthesis.box=0.375",),
-            "one round": ("method.budget.rounds=1", "method.budget.train=24", "method.budget.tune=6"),
+            "no classes taken out": ("method.synthesis.one_missing=0", "method.synthesis.all_missing=0"),
+            "no amplitudes exchanged": ("method.synthesis.fourier=0",),
+            "no brightness by class": ("method.synthesis.offset=0",),
+            "no deformation": ("method.synthesis.elastic=[0,0]", "method.synthesis.shear=0"),
         },
     ),
     "hippocampus-exemplar": Grid(
