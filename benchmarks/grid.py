@@ -152,12 +152,12 @@ GRIDS = {
         data="Task04_Hippocampus",
         steps=1500,
         seeds=(0,),
-        shared=("--recipe", "hippocampus-1", "--recipe", "cpu", *CPU),
+        shared=("--recipe", "hippocampus-1", "--recipe", "cpu", "plan.size=[40,56,40]", *CPU),  # one window a case
         cells={
             "supervised": ("--method", "supervised"),
             "synthesis": ("--method", "caudo_diff", "method.labels=none"),
             "self-training": ("--method", "caudo_diff", "method.labels=raw"),
-            "caudo_diff": ("--method", "caudo_diff", "--steps", "2600"),
+            "caudo_diff": (*CALIBRATED, "method.calibrator.batch=4"),
         },
     ),
     "acdc-exemplar-paper": Grid(  # for a GPU: --workers 1
