@@ -141,7 +141,8 @@ class Probe:
         self.guides = predictor.calibrator.guides(self.p, self.features, predictor.autoencoder)
 
     def label(self, calls: int | None = None, **changed: Tensor) -> Tensor:
-        """The fused label; changed: of what guides the calibration, which starts from the label's own latent."""
+        """The fused label; changed: of what guides the calibration; a changed latent is also where it starts, its own
+        is what the gate falls back to."""
         guides: Guides = self.guides._replace(**changed)
         found = self.predictor.calibrator.find(guides, calls)
         return self._blended(gated(found, guides._replace(z=self.guides.z))).argmax(1)

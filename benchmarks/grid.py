@@ -130,7 +130,11 @@ GRIDS = {
             "ddim, errors by hand alone": ("method.calibrator.network_errors=0",),
             "ddim, errors of the network alone": ("method.calibrator.network_errors=0.9",),
             "ddim, pairs as they come": ("method.calibrator.matching=false",),
-            "ddim, latent of a quarter": ("method.autoencoder.halvings=2", "method.autoencoder.gate=0.8"),
+            "ddim, latent of a quarter": (
+                "method.autoencoder.halvings=2",
+                "method.autoencoder.gate=0.8",
+                "method.calibrator.width=32",
+            ),
         },
     ),
     "acdc-synthesis": Grid(  # what parts of synthesis are worth
@@ -170,9 +174,16 @@ GRIDS = {
             "fixmatch": ("--recipe", "paper", "--method", "fixmatch"),
             "synthesis": ("--recipe", "caudo_diff-full", "method.labels=none"),
             "self-training": ("--recipe", "caudo_diff-full", "method.labels=raw"),
-            "caudo_diff": ("--recipe", "caudo_diff-full", "--steps", "82000"),
+            "caudo_diff": ("--recipe", "caudo_diff-full", "--steps", "82000", "method.calibrator.samples=10"),
             "one_step": ("--recipe", "caudo_diff-full", "--steps", "82000", "method.calibrator.variant=one_step"),
-            "bridge": ("--recipe", "caudo_diff-full", "--steps", "82000", "method.calibrator.variant=bridge"),
+            "bridge": (
+                "--recipe",
+                "caudo_diff-full",
+                "--steps",
+                "82000",
+                "method.calibrator.variant=bridge",
+                "method.calibrator.samples=10",
+            ),
         },
     ),
     "acdc-cpu": Grid(

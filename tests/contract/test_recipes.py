@@ -82,3 +82,9 @@ def test_methods_differ_by_their_idea_and_by_nothing_that_all_have(dims: int) ->
         own = config.train.optimisers  # of further networks, which the others do not have
         assert "segmenter" not in own and "other" not in own, name
         assert config.train.model_copy(update={"optimisers": {}}) == configs["supervised"].train, name
+
+
+@pytest.mark.parametrize("method", [{"labels": "none"}, {"labels": "raw"}, {"calibrator": {"variant": "one_step"}}])
+def test_controls_of_a_published_setup_resolve(method: dict) -> None:
+    """What a recipe sets, nobody has typed: it must not stand in a control's way."""
+    resolution.resolve(Request(recipes=("caudo_diff-full",), settings={"method": method}), dims=2)

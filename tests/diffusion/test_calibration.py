@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fewmask.diffusion.calibration import ALARM, TIMES, Guides, LatentCalibrator, States, falling, leak, rule_gate
-from fewmask.diffusion.sampler import ddim
+from fewmask.diffusion.calibration import ALARM, Guides, LatentCalibrator, States, falling, leak, rule_gate
 
 
 def bridge(**settings) -> LatentCalibrator:
     torch.manual_seed(0)
-    given = {"variant": "bridge", "blur": 0.5, "ends": 0.5, "recycled": 0.5, **settings}
+    given = {"variant": "bridge", "start": 0.6, "blur": 0.5, "ends": 0.5, "recycled": 0.5, **settings}
     return LatentCalibrator(
         latent=2,
         size=(6, 6),
@@ -21,7 +20,6 @@ def bridge(**settings) -> LatentCalibrator:
         dims=2,
         width=8,
         guide_width=2,
-        start=0.6,
         samples=5,
         dropout=0.0,
         **given,
@@ -80,18 +78,33 @@ def test_the_fixed_noise_never_meets_the_clean_latent():
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5, 10])
-@pytest.mark.parametrize("first", [599, 999])
-def test_a_perfect_predictor_is_sampled_exactly(calls, first):
-    """2.7: recovery of z0 for S = 1, 2, 5, 10 from t = 600 and 1000."""
-    calibrator = bridge(variant="ddim")
+@pytest.mark.parametrize("start", [0.6, 1.0])
+def test_the_path_leads_from_the_labels_latent_to_what_a_perfect_predictor_says(calls, start, monkeypatch):
+    """2.7, S = 1, 2, 5, 10 from t = 600 and 1000: z1 under the fixed noise first, then z0 under what is left of it."""
+    calibrator = bridge(variant="ddim", start=start)
     z0, z1 = torch.randn(2, 3, 2, 6, 6)
-    times = falling(first, calls)
+    asked = []
+
+    def perfect(x, t, guides):
+        asked.append((x, t))
+        return z0
+
+    monkeypatch.setattr(calibrator, "predict", perfect)
+    found = calibrator.find(Guides(z1, z1, z1, z1), calls)
+    assert torch.equal(found, z0)
+    times = [int(t[0]) for _, t in asked]
+    first = round(1000 * start) - 1
     assert len(times) == calls and times[0] == first and times[-1] == round((first + 1) / calls) - 1
-    start = torch.full((3,), first)
-    x = calibrator.diffusion.add_noise(z1, start, calibrator.noise.expand_as(z1))
-    found = ddim(lambda x, t: z0, calibrator.diffusion, x, times)
-    torch.testing.assert_close(found, z0)
-    assert TIMES == 1000
+    kept = calibrator.diffusion.alpha_bars[times].sqrt().tolist()
+    left = (1 - calibrator.diffusion.alpha_bars[times]).sqrt().tolist()
+    torch.testing.assert_close(asked[0][0], kept[0] * z1 + left[0] * calibrator.noise.expand_as(z1))
+    rest = (asked[0][0] - kept[0] * z0) / left[0]  # as noise, seen from z0; it stays the same all along
+    for (x, _), a, b in zip(asked[1:], kept[1:], left[1:], strict=True):
+        torch.testing.assert_close(x, a * z0 + b * rest, rtol=1e-3, atol=1e-3)
+
+
+def test_more_calls_than_times_are_each_time_once():
+    assert falling(4, 10) == (4, 3, 2, 1, 0) and min(falling(599, 1200)) == 0
 
 
 def test_nothing_changes_outside_the_gate():

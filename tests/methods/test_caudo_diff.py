@@ -16,7 +16,7 @@ from fewmask.config import Optimiser, Train, validated
 from fewmask.diffusion.calibration import ALARM
 from fewmask.diffusion.fusion import Trust, blend, overlap
 from fewmask.errors import SettingsError
-from fewmask.methods.caudo_diff import CaudoDiff
+from fewmask.methods.caudo_diff import CaudoDiff, halvings_of
 from fewmask.methods.damage import damaged, softened
 from fewmask.nets.guide import features_of
 from fewmask.predictors.largest_component import lesser_pieces
@@ -274,7 +274,12 @@ def test_plain_self_training_learns_what_it_is_sure_of():
         ),
         ({"labels": "raw", "trust": {"agreement": 0.5}}, "trust.agreement=0.5 has no place in labels=raw"),
         ({"labels": "none", "infer": "calibrated"}, "infer=calibrated has no place in labels=none"),
+        ({"labels": "raw", "calibrator": {"matching": False}}, "calibrator.matching=false has no place in labels=raw"),
         ({"labels": "none", "cutmix": 0.2}, "cutmix=0.2 has no place in labels=none"),
+        ({"labels": "none", "trust": {"least": 0.5}}, "trust.least=0.5 has no place in labels=none"),
+        ({"labels": "none", "calibrated_loss": {"peak": 0.5}}, "calibrated_loss.peak=0.5 has no place in labels=none"),
+        ({"cutmix": 0, "cutmix_area": (0.1, 0.2)}, r"cutmix_area=\[0.1,0.2\] has no place in cutmix=0"),
+        ({"blind": 0, "synthesis": {"box": 0.3}}, "synthesis.box=0.3 has no place in blind=0"),
     ],
 )
 def test_settings_of_what_is_left_out_are_refused(settings, message):
@@ -287,6 +292,20 @@ def test_before_anything_calibrates_there_are_raw_labels_alone():
     assert list(method.audit()) == ["raw"]
     method.calibrating.fill_(True)
     assert list(method.audit())[:2] == ["raw", "rectified"]
+
+
+@pytest.mark.parametrize(
+    ("size", "halvings"),
+    [((96, 96), 1), ((112, 96), 2), ((256, 256), 3), ((80, 112, 112), 2), ((8, 256, 256), 1), ((3, 17, 20), 1)],
+)
+def test_thin_walls_survive_in_the_latent(size, halvings):
+    assert halvings_of(size) == halvings
+
+
+def test_the_denoiser_widens_with_the_latents_coarseness():
+    for size, width in (((96, 96), 8), ((128, 128), 16)):
+        method = CaudoDiff(CaudoDiff.Config(segmenter={"width": 4}), replace(TASK, patch_size=size))
+        assert method.calibrator.spec["width"] == width and method.autoencoder.spec["width"] == 4
 
 
 def test_what_a_round_found_is_no_background():

@@ -6,8 +6,8 @@ import torch
 from fewmask.methods.synthesis import (
     Sample,
     Synthesis,
-    _box,
     _filled,
+    centred_box,
     deformed_labels,
     exchange_amplitudes,
     smoothed,
@@ -77,12 +77,13 @@ def test_the_ignore_rule():
 def test_before_the_network_can_tell_all_around_a_paste_is_unknown_or_a_box_is():
     size, given = (33, 40), rings((33, 40))
     cover = widened(given.label > 0, 1)
-    blind = synthesise(Synthesis(**STILL, paste=1, paste_shift=0), given, plain(size), None, 3, seeded())
+    pasting = Synthesis(**STILL, paste=1, paste_shift=0)
+    blind = synthesise(pasting, given, plain(size), None, 3, seeded())
     assert torch.equal(blind.valid, cover)
-    boxed = Synthesis(**STILL, paste=1, paste_shift=0, box=0.5)
-    made = synthesise(boxed, given, plain(size), None, 3, seeded())
-    assert torch.equal(made.valid, cover | ~widened(_box(given.label, 0.5), 1))
-    assert float(_box(given.label, 0.5)[0].float().mean()) == pytest.approx(0.25, abs=0.05)
+    box = centred_box(given.label, 0.5)
+    made = synthesise(pasting, given, plain(size), box, 3, seeded())
+    assert torch.equal(made.valid, cover | ~widened(box, 1))
+    assert float(box[0].float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_a_paste_takes_on_the_brightness_of_where_it_lands():

@@ -106,3 +106,28 @@ def test_the_gate_is_applied_once_in_every_control():
             full = predictor._latent(guides._replace(gate=torch.ones_like(guides.gate)), None)
         assert not torch.allclose(full, z, atol=1e-2)
         torch.testing.assert_close(half, (z + full) / 2)
+
+
+def test_the_label_takes_every_call_and_each_other_view_one():
+    """2.9, but for the views' later calls; a class that the label alone has is no agreement."""
+    predictor, seen = build(2), []
+    predictor.calibrator.denoiser.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    with torch.no_grad():
+        predictor.calibrated(torch.randn(2, 1, 17, 23))
+    assert seen == [2] * (3 + 3)  # samples, and three further views
+
+
+def test_a_class_that_later_calls_bring_is_not_agreed_on(monkeypatch):
+    predictor, image = build(2, share=1.0), torch.randn(1, 1, 17, 23)
+
+    def decoded(guides, p, seed, calls=None):
+        q = torch.zeros_like(p)
+        q[:, 0] = 1
+        if calls is None:
+            q[:, :, 4:9, 4:9] = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+        return q
+
+    monkeypatch.setattr(predictor, "_decoded", decoded)
+    with torch.no_grad():
+        found = predictor.calibrated(image)
+    assert float(found.fused.agreement) == pytest.approx(0.5)  # 1 among the three other views, 0 beside the label

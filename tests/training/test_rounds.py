@@ -114,7 +114,9 @@ def test_unlabelled_images_that_show_nothing(catalogue, one_slice, settings, tmp
     run = Run(tmp_path / "run")
     trainer.train(blank, one_slice, cache, config, run, device="cpu", quiet=True)
     assert all(np.isfinite(value) for line in read_log(run.log) for value in line["terms"].values())
-    for path, arrays in banks(run).items():
+    found = banks(run)
+    assert len(found) == 2 * 5
+    for path, arrays in found.items():
         assert np.isfinite(arrays["weight"]).all(), path
         empty = ~arrays["raw"].any((1, 2))
         assert not arrays["label"][empty].any(), path  # beside nothing, no class is born

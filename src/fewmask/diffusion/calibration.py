@@ -188,8 +188,9 @@ def gated(found: Tensor, guides: Guides) -> Tensor:
 
 
 def falling(first: int, calls: int) -> tuple[int, ...]:
-    """The times of `calls` denoiser calls: `first` and down in equal steps, of which the last would reach 0."""
-    return tuple(dict.fromkeys(round((first + 1) * (calls - place) / calls) - 1 for place in range(calls)))
+    """The times of `calls` denoiser calls: `first` and down in equal steps, of which the last would reach 0; of more
+    calls than times each time once."""
+    return tuple(dict.fromkeys(max(0, round((first + 1) * (calls - place) / calls) - 1) for place in range(calls)))
 
 
 def relative_entropy(p: Tensor) -> Tensor:

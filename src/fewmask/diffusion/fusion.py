@@ -85,7 +85,7 @@ def agreement(label_of: Callable[[Tensor], Tensor], image: Tensor, label: Tensor
     angle, still = math.radians(10), torch.eye(rank, device=device)
     turn = still.clone()
     turn[-2:, -2:] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    step = torch.tensor([side / 32 for side in size], device=device)
+    step = torch.tensor([float(max(1, round(side / 32))) for side in size], device=device)  # whole, or nearest tears
     step[-1] *= -1
     nowhere = torch.zeros_like(step)
     labels, seen = [label], [torch.ones_like(label, dtype=torch.bool)]

@@ -50,10 +50,12 @@ def calibrator_terms(
     wrong = pooled(((said != label) & valid).unsqueeze(1).float(), halvings) > 0
     pool = F.max_pool2d if label.ndim == 3 else F.max_pool3d
     wrong = pool(wrong.float(), 3, 1, 1)
+    # nor is a structure that nobody has labelled a place without errors
+    unsure = F.binary_cross_entropy_with_logits(guides.error.float(), wrong, reduction="none")
     terms = {
         "latent": errors.mean(),
         "decoded": 2 * dice_ce(autoencoder.logits(found, label.shape[1:]), label, valid),
-        "error": F.binary_cross_entropy_with_logits(guides.error.float(), wrong),
+        "error": (known * unsure).sum() / known.sum().clamp_min(1),
     }
     seen = states._replace(start=states.start & ~hidden[1], middle=states.middle & ~hidden[1])
     alarm = leak(path_errors, errors.detach(), seen)

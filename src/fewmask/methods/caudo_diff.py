@@ -8,7 +8,7 @@ labels of all unlabelled images and learning them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from fewmask.methods.caudo_diff_stages import stages_of
 from fewmask.methods.ema import teacher_of, update_teacher
 from fewmask.methods.label_gate import LabelGate, autoencoder_terms
 from fewmask.methods.mixing import boxes, paste
-from fewmask.methods.synthesis import Sample, Synthesis, deformed_labels, synthesise
+from fewmask.methods.synthesis import Sample, Synthesis, centred_box, deformed_labels, synthesise
 from fewmask.methods.whole_case import whole_maps
 from fewmask.nets import build_segmenter
 from fewmask.nets.blocks import CHANNEL_DROPOUT
@@ -48,6 +48,8 @@ has to survive."""
 DIVERGENCE = 1e-3
 """Weight that holds latents near a unit deviation, so that the noise they are decoded under counts; with the
 reconstruction's 1e-6 theirs was 7, and the least class came out at 0.906 in place of 0.943."""
+THINNEST = 4
+"""Cells that the latent's shortest side keeps, where one halving lets it."""
 PERTURBATION = 0.5
 """Share of channels that UniMatch's feature perturbation drops."""
 
@@ -63,7 +65,7 @@ class CaudoDiff(Method):
         super().__init__()
         self.config, self.task = config, task
         width, latent, calibrator = config.segmenter.width, config.autoencoder, config.calibrator
-        halvings = latent.halvings or 1 + sum(max(task.patch_size) >= side for side in COARSER)
+        halvings = latent.halvings or halvings_of(task.patch_size)
         self.segmenter = build_segmenter(config.segmenter, task)
         self.autoencoder = LabelAutoencoder(
             classes=task.classes,
@@ -135,6 +137,7 @@ class CaudoDiff(Method):
         self.gate.measure(self.autoencoder, *self._fresh_labels(x, clock))
         if clock.stage_step + 1 < clock.stage_total:
             return
+        self.gate.gather()
         self.autoencoder.standardise(*self.gate.moments, self.gate.cells)
         least, budget = self.config.autoencoder.gate, self.config.budget.autoencoder
         complaint = self.gate.complaint(self.task.names[1:], least, self.autoencoder, budget)
@@ -165,7 +168,8 @@ class CaudoDiff(Method):
     def _pairs(self, x: Stream, u: Stream, clock: Clock) -> Pairs:
         """Of samples deformed further than those that the segmenter learns, several of each image that was loaded."""
         settings, labeller, said = self.config.calibrator, self.teacher.network, self._probabilities(u.image)
-        wanted = settings.batch or 2 * self.config.labelled_batch
+        batch = settings.batch or 2 * self.config.labelled_batch
+        wanted = -(-batch * len(x.label) // self.config.labelled_batch)  # of several processes each makes its part
         each = -(-CANDIDATES * wanted // len(x.label))
         image, label, valid, background, suspect = (
             one.repeat(each, *[1] * (one.ndim - 1)) for one in (*_sample(x), u.strong[0], self._suspect(said, u))
@@ -180,7 +184,7 @@ class CaudoDiff(Method):
         """The labelled images, synthetic ones, and in rounds what the bank says of the unlabelled ones."""
         config, number = self.config, int(self.round)
         blind = number == 0 and clock.stage_fraction < config.blind
-        suspect = None if blind else self._suspect(self._probabilities(u.image), u)
+        suspect = self._untold(u) if blind else self._suspect(self._probabilities(u.image), u)
         made = synthesise(config.synthesis, _sample(x), u.strong[0], suspect, self.task.classes, clock.generator)
         logits = self.segmenter(torch.cat([x.strong[0], made.image]))
         n = len(x.label)
@@ -209,6 +213,11 @@ class CaudoDiff(Method):
         """Where an unlabelled image may show structures of its own, or nothing at all: the ignore rule."""
         suspect = ((1 - p[:, 0]) > self.config.synthesis.suspicious) | ~u.valid
         return suspect if u.pseudo is None else suspect | (u.pseudo > 0)
+
+    def _untold(self, u: Stream) -> Tensor:
+        """The same before the network can tell: everywhere, or in a box in the middle."""
+        box = self.config.synthesis.box
+        return torch.ones_like(u.valid) if box is None else centred_box(u.valid, box) | ~u.valid
 
     def _keep(self, clock: Clock, number: int) -> None:
         """Keep the segmenter early in the warm-up and after each round."""
@@ -314,6 +323,12 @@ class CaudoDiff(Method):
     def _wider(self) -> Synthesis:
         """Shapes for autoencoder and calibrator: what the segmenter trains on and what it does not."""
         return self.config.synthesis.model_copy(update={"elastic": self.config.calibrator.elastic})
+
+
+def halvings_of(size: Sequence[int]) -> int:
+    """1 to 3, from the sides to those of the latent; a thin side is not halved away."""
+    wanted = 1 + sum(max(size) >= side for side in COARSER)
+    return max(1, min(wanted, (min(size) // THINNEST).bit_length() - 1))
 
 
 def _sample(x: Stream) -> Sample:

@@ -21,8 +21,16 @@ ONLY_IN = {
 """Settings of the calibrator that only some variants have a place for."""
 
 
-_CALIBRATING = ("share", "omega", "infer", *(f"calibrator.{name}" for name in ("variant", "start", "samples")))
-_LEARNING = ("calibrated_loss", "perturbed", "cutmix", "cutmix_area", "trust")
+_PAIRS = ("network_errors", "unchanged", "hide", "matching", "elastic")
+_CALIBRATING = (
+    *("share", "omega", "infer"),
+    *(f"calibrator.{name}" for name in ("variant", "start", "samples", "dropout", *_PAIRS)),
+)
+_LEARNING = (
+    *("perturbed", "cutmix", "cutmix_area"),
+    *(f"calibrated_loss.{name}" for name in Ramp.model_fields),
+    *(f"trust.{name}" for name in Trust.model_fields),
+)
 FOREIGN = {
     "calibrated": (),
     "raw": (*_CALIBRATING, *(f"trust.{name}" for name in Trust.model_fields if name != "confidence")),
@@ -92,7 +100,7 @@ class Calibrator(Settings):
     matching: bool = True
     """Whether pairs are drawn as often as labels of their kind occur on unlabelled images."""
     elastic: ShareRange = (0.02, 0.07)
-    """Deformation of the pairs' images, beyond what the segmenter trains on."""
+    """Deformation of the pairs' images and of the autoencoder's label maps, beyond what the segmenter trains on."""
     blur: float = Field(0.5, ge=0)
     """bridge: noise on the path."""
     ends: float = Field(0.5, ge=0, le=1)
@@ -148,4 +156,7 @@ class CaudoDiffConfig(MethodConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self.refuse_given(FOREIGN[self.labels], f"labels={self.labels}")
+        for switch, idle in (("cutmix", "cutmix_area"), ("blind", "synthesis.box")):
+            if not getattr(self, switch):
+                self.refuse_given((idle,), f"{switch}=0")
         return self

@@ -42,10 +42,10 @@ def stages_of(config: CaudoDiffConfig) -> tuple[Stage, ...]:
         stages.append(Stage(name="gate", fraction=budget.gate / whole, labelled_batch=labelled, groups=(), least=1))
     stages.append(stage("warm-up", "segmenter", budget.warm_up, labelled, unlabelled))
     if calibrated:
-        stages.append(stage("calibrator", "calibrator", budget.calibrator, labelled, labelled))
+        stages.append(stage("calibrator", "calibrator", budget.calibrator, labelled, unlabelled))
     for number in range(1, budget.rounds + 1):
         if calibrated:
-            stages.append(stage(f"tune {number}", "calibrator", budget.tune, labelled, labelled))
+            stages.append(stage(f"tune {number}", "calibrator", budget.tune, labelled, unlabelled))
         relabel = config.labels != "none"
         stages.append(stage(f"round {number}", "segmenter", budget.train, labelled, unlabelled, relabel))
     return tuple(stages)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewmask.distributed import all_sum
 from fewmask.losses import dice_ce
 from fewmask.methods.damage import softened
 from fewmask.nets.label_autoencoder import LabelAutoencoder
@@ -57,6 +58,10 @@ class LabelGate(nn.Module):
         cells = mean.double().movedim(1, 0).flatten(1)
         self.moments += torch.stack([cells.sum(1), cells.square().sum(1)])
         self.cells += cells.shape[1]
+
+    def gather(self) -> None:
+        """Of several processes: the sums of all, or one might pass the gate that another misses."""
+        self.moments, self.overlaps, self.cells = all_sum(self.moments), all_sum(self.overlaps), all_sum(self.cells)
 
     def dice(self) -> list[float]:
         """Of each foreground class, pooled over all maps; 1 where none had it."""

@@ -46,8 +46,8 @@ class Synthesis(Settings):
     suspicious: float = Field(0.2, gt=0, lt=1)
     """Probability of foreground from which the unlabelled image's own structures are ignored."""
     box: float | None = Field(None, gt=0, le=1)
-    """Until the network can tell: side of a centred box that is ignored around a paste, as a share of the image's;
-    None: all that is not pasted."""
+    """While the network is blind (`blind`): side of a centred box that is ignored around a paste, as a share of the
+    image's; None: all that is not pasted."""
     one_missing: float = Field(0.15, ge=0, le=1)
     """Probability that one class is taken out of image and label."""
     all_missing: float = Field(0.05, ge=0, le=1)
@@ -73,7 +73,7 @@ def synthesise(
     """One synthetic sample of each given one.
 
     background (B', C, *S): unlabelled images, repeated as needed; None: nothing is pasted or exchanged.  suspect
-    (B', *S) bool: where they may show structures of their own; None: not known yet.
+    (B', *S) bool: where they may show structures of their own; None: everywhere.
     """
     made = _lack_classes(settings, _deformed(settings, given, generator), classes, generator)
     image = _rerendered(made.image, made.label, settings.offset, classes, generator)
@@ -216,8 +216,7 @@ def _pasted(
     image = _matched(moved.image, background, around)
     alpha = smoothed(cover.unsqueeze(1).to(image.dtype), voxels(settings.feather, size))
     alpha = alpha * widened(cover, voxels(settings.feather, size)).unsqueeze(1)
-    if suspect is None:
-        suspect = torch.ones_like(cover) if settings.box is None else _box(cover, settings.box)
+    suspect = torch.ones_like(cover) if suspect is None else suspect
     ignored = widened(suspect, margin) & ~cover
     label = torch.where(cover, moved.label, 0)
     return Sample(background.lerp(image, alpha), label, torch.where(cover, moved.valid, ~ignored))
@@ -238,8 +237,8 @@ def _matched(image: Tensor, other: Tensor, around: Tensor) -> Tensor:
     return (image - ours) * gain + theirs
 
 
-def _box(like: Tensor, side: float) -> Tensor:
-    """True within a centred box whose sides are a share of the image's."""
+def centred_box(like: Tensor, side: float) -> Tensor:
+    """like (B, *S) -> bool, True within a centred box whose sides are a share of the image's."""
     here = positions(like.shape[1:], like.device)
     size = torch.tensor(like.shape[1:], device=like.device).view(-1, *[1] * (like.ndim - 1))
     return ((here - (size - 1) / 2).abs() <= side * size / 2).all(0).expand(like.shape)

@@ -19,7 +19,8 @@ from fewmask.predictors.rectified import noise_of
 
 Control = Literal["none", "autoencoder", "one_call", "random_start", "no_features", "no_label"]
 """What takes the calibration's place: nothing; the label's own latent, decoded; the denoiser's first answer; a start
-from fresh noise, as DiffRect's; a calibration that sees no features, or not the label."""
+from fresh noise, as DiffRect's; a calibration whose guide is hidden, or the label's latent, as a share of its training
+saw it: the gate and the product with the label's own probabilities stay."""
 
 
 class Calibrated(NamedTuple):
@@ -91,8 +92,8 @@ class CalibratedPredictor(Predictor):
             calls = None if self.control == "random_start" else 1  # whose first answer is a guess
             return blend(p, self._decoded(guides, p, seed, calls), self.share).argmax(1)
 
-        # of first answers: all calls for each view would make this most of a run's time
-        agreed = agreement(lambda view: first(*self._asked(view)), image, first(p, guides), p.shape[1])
+        # the other views' first answers: all calls for each would make this most of a run's time
+        agreed = agreement(lambda view: first(*self._asked(view)), image, blend(p, q, self.share).argmax(1), p.shape[1])
         return Calibrated(p, fuse(p, q, guides.gate, agreed, share=self.share, omega=self.omega, trust=self.trust))
 
     def _asked(self, image: Tensor) -> tuple[Tensor, Guides]:
