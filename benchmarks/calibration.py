@@ -152,7 +152,7 @@ class Probe:
         return self._blended(self.predictor.calibrator.sample(self.guides))
 
     def _blended(self, latent: Tensor) -> Tensor:
-        q = self.predictor.autoencoder.logits(latent, self.size).softmax(1)
+        q = self.predictor.changed(self.p, self.guides.z, latent)
         return blend(self.p, q, self.predictor.share)
 
     def ensemble(self, flip: tuple[int, ...]) -> Tensor:

@@ -110,6 +110,7 @@ GRIDS = {
         {
             "one_step": (*CALIBRATED, "method.calibrator.variant=one_step"),
             "bridge": (*CALIBRATED, "method.calibrator.variant=bridge"),
+            "four calls": (*CALIBRATED, "method.calibrator.samples=4"),
             "fixmatch": ("--method", "fixmatch"),
         },
     ),

@@ -131,3 +131,15 @@ def test_a_class_that_later_calls_bring_is_not_agreed_on(monkeypatch):
     with torch.no_grad():
         found = predictor.calibrated(image)
     assert float(found.fused.agreement) == pytest.approx(0.5)  # 1 among the three other views, 0 beside the label
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_an_unchanged_latent_changes_nothing(dims):
+    """A denoiser that leaves the label's latent alone, behind an autoencoder that has learnt nothing at all."""
+    predictor = build(dims, share=1.0, variant="one_step")
+    for parameter in (predictor.calibrator.denoiser.out[-1].weight, predictor.calibrator.denoiser.out[-1].bias):
+        torch.nn.init.zeros_(parameter)
+    image = torch.randn(2, TASKS[dims].channels, *TASKS[dims].patch_size)
+    with torch.no_grad():
+        raw, fused = predictor.calibrated(image)
+    torch.testing.assert_close(fused.p, raw)

@@ -291,8 +291,11 @@ class CaudoDiff(Method):
             return {}
         if self.config.labels == "raw" or not self.calibrating:
             return raw
-        controls: tuple[Control, ...] = ("autoencoder", "one_call", "no_features", "no_label")
-        if self.config.calibrator.variant == "ddim":
+        calibrator = self.config.calibrator
+        controls: tuple[Control, ...] = ("autoencoder", "no_features", "no_label")
+        if calibrator.variant != "one_step" and calibrator.samples > 1:
+            controls += ("one_call",)
+        if calibrator.variant == "ddim":
             controls += ("random_start",)
         return {
             **raw,

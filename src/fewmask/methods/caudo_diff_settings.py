@@ -46,13 +46,14 @@ class Budget(Settings):
     autoencoder: float = Field(8.0, gt=0)
     gate: float = Field(0.5, gt=0)
     """In which the autoencoder is measured and nothing is trained."""
-    warm_up: float = Field(6.0, gt=0)
-    """Of the segmentation network on labelled and synthetic images."""
+    warm_up: float = Field(15.0, gt=0)
+    """Of the segmentation network on labelled and synthetic images; a short run needs half of its steps before its
+    labels are worth learning."""
     calibrator: float = Field(7.5, gt=0)
     rounds: int = Field(3, ge=1)
     tune: float = Field(2.0, gt=0)
     """Of the calibrator, at the beginning of a round."""
-    train: float = Field(8.0, gt=0)
+    train: float = Field(5.0, gt=0)
     """Of the segmentation network, in a round."""
 
 
@@ -86,8 +87,8 @@ class Calibrator(Settings):
     """Pairs in a step, drawn of twice as many that are made; None: twice `labelled_batch`."""
     start: float = Field(0.6, gt=0, le=1)
     """Share of the noise levels at which ddim starts; 1: nothing of the label is left in the first state."""
-    samples: int = Field(4, ge=1)
-    """Calls of the denoiser."""
+    samples: int = Field(1, ge=1)
+    """Calls of the denoiser (10 in the reconstruction; further ones made labels worse wherever it was measured)."""
     dropout: float = Field(0.1, ge=0, lt=1)
     ema: float = Field(0.99, ge=0, lt=1)
     """Decay of the average that calibrates (0.999 in the reconstruction's longer stages)."""
@@ -130,9 +131,9 @@ class CaudoDiffConfig(MethodConfig):
     autoencoder: Autoencoder = Autoencoder()
     calibrator: Calibrator = Calibrator()
     trust: Trust = Trust()
-    blind: float = Field(1.0, ge=0, le=1)
+    blind: float = Field(0.4, ge=0, le=1)
     """Share of the warm-up in which the network's suspicion is not asked for (2000 of 6000 steps in the
-    reconstruction; a network of a few hundred steps misses too much)."""
+    reconstruction): until then it misses too much."""
     share: ShareRange = (0.5, 0.9)
     """Share of the calibration in the product of probabilities, in the first and in the last round (2.9)."""
     omega: ShareRange = (0.3, 0.8)

@@ -104,7 +104,18 @@ class CalibratedPredictor(Predictor):
 
     def _decoded(self, guides: Guides, p: Tensor, seed: Tensor | None, calls: int | None = None) -> Tensor:
         """The calibration of probabilities p; calls: of the denoiser, None: as trained for."""
-        return self.autoencoder.logits(self._latent(guides, seed, calls), p.shape[2:]).float().softmax(1)
+        latent = self._latent(guides, seed, calls)
+        if self.control == "autoencoder":
+            return self.autoencoder.logits(latent, p.shape[2:]).float().softmax(1)
+        return self.changed(p, guides.z, latent)
+
+    def changed(self, p: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """Probabilities p (B, K, *S), and where the decoder's winner is another after than before, what it says then.
+
+        An unchanged latent changes nothing: what the autoencoder does not keep of a label is no error of it.
+        """
+        was, now = (self.autoencoder.logits(latent, p.shape[2:]).float() for latent in (before, after))
+        return torch.where((was.argmax(1) != now.argmax(1)).unsqueeze(1), now.softmax(1), p)
 
     def _latent(self, guides: Guides, seed: Tensor | None, calls: int | None = None) -> Tensor:
         if self.control == "autoencoder":
