@@ -242,7 +242,8 @@ class CaudoDiff(Method):
             maps = self._whole(stream.image, calibration)
             classes = self.task.classes
             raw, fused = maps[:, :classes].argmax(1), maps[:, classes : 2 * classes].argmax(1)
-            weight, agreed = maps[:, -2], maps[:, -1].flatten(1).mean(1)
+            weight, agreement = maps[:, -2], maps[:, -1]
+            agreed = agreement.flatten(1).mean(1)
             arrays = (one.cpu().numpy().reshape(-1, *one.shape[-2:]) for one in (raw, fused, weight))
             raw, label, weight = arrays
             yield Pseudo(
@@ -255,7 +256,7 @@ class CaudoDiff(Method):
                     "agreement": float(agreed.mean()),
                     "least_agreement": float(agreed.min()),
                     "changed": float((raw != label).mean()),
-                    "doubted": float((agreed < self.config.trust.agreement).float().mean()),
+                    "doubted": float((agreement < self.config.trust.agreement).float().mean()),
                 },
             )
 
