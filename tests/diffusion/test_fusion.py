@@ -41,12 +41,6 @@ def test_weights_are_one_where_both_agree_and_less_where_they_do_not():
     assert left_out.weight.flatten().tolist() == [1, 1, 0, 1]
 
 
-def test_voxels_below_the_least_probability_do_not_count():
-    p = torch.cat([probabilities([0, 1], 0.97), probabilities([2, 1], 0.8)], 3)
-    assert fused(p, p, trust=Trust(least=0.9)).weight.flatten().tolist() == [1, 1, 0, 0]
-    assert fused(p, p).weight.flatten().tolist() == [1, 1, 1, 1]
-
-
 def test_what_calibration_doubts_counts_less_even_where_the_label_prevails():
     """2.9: w = 1 where argmax q = argmax p, whatever their product says; omega 0 leaves every disagreement out."""
     p, q = probabilities([0, 1, 1, 0], 0.98), probabilities([0, 1, 2, 0], 0.6)

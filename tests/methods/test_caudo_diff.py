@@ -278,7 +278,7 @@ def test_plain_self_training_learns_what_it_is_sure_of():
         ({"labels": "none", "infer": "calibrated"}, "infer=calibrated has no place in labels=none"),
         ({"labels": "raw", "calibrator": {"matching": False}}, "calibrator.matching=false has no place in labels=raw"),
         ({"labels": "none", "cutmix": 0.2}, "cutmix=0.2 has no place in labels=none"),
-        ({"labels": "none", "trust": {"least": 0.5}}, "trust.least=0.5 has no place in labels=none"),
+        ({"labels": "none", "trust": {"birth": 0.5}}, "trust.birth=0.5 has no place in labels=none"),
         ({"labels": "none", "calibrated_loss": {"peak": 0.5}}, "calibrated_loss.peak=0.5 has no place in labels=none"),
         ({"cutmix": 0, "cutmix_area": (0.1, 0.2)}, r"cutmix_area=\[0.1,0.2\] has no place in cutmix=0"),
         ({"blind": 0, "synthesis": {"box": 0.3}}, "synthesis.box=0.3 has no place in blind=0"),

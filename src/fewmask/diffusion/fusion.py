@@ -22,8 +22,6 @@ class Trust(Settings):
 
     agreement: float = Field(0.8, ge=0, le=1)
     """Least agreement over four views; below it the label stays as it was."""
-    least: float = Field(0.0, ge=0, lt=1)
-    """Least fused probability of the voxels that count where it is believed; 0: all of them (2.9)."""
     confidence: float = Field(0.95, ge=0, lt=1)
     """Least probability of the voxels that count where it stays as it was."""
     doubted: float = Field(0.3, ge=0, le=1)
@@ -63,8 +61,7 @@ def fuse(p: Tensor, q: Tensor, gate: Tensor, agreement: Tensor, *, share: float,
     kept = may.gather(1, new.flatten(1)).view_as(new) | (new == raw)
     blended = torch.where(kept.unsqueeze(1), blended, p)
     agrees = q.argmax(1) == raw
-    likely = blended.amax(1)
-    weight = torch.where(agrees, 1.0, omega * likely) * per_row(agreement, raw) * (likely >= trust.least)
+    weight = torch.where(agrees, 1.0, omega * blended.amax(1)) * per_row(agreement, raw)
     doubted = per_row(agreement < trust.agreement, raw)
     sure = trust.doubted * (p.amax(1) >= trust.confidence)
     return Fused(
