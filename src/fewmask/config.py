@@ -217,7 +217,7 @@ SHOWN = 12
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' or '; known: A, B, C', to close an error message about an unknown name."""
-    known = sorted(known)
+    known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
