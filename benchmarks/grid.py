@@ -98,6 +98,7 @@ def exemplar_grid(exemplar: str, more: dict[str, tuple[str, ...]] | None = None)
             "supervised": ("--method", "supervised"),
             "synthesis": ("--method", "caudo_diff", "method.labels=none"),
             "self-training": ("--method", "caudo_diff", "method.labels=raw"),
+            "self-training on all": ("--method", "caudo_diff", "method.labels=raw", "method.trust.confidence=0"),
             "caudo_diff": CALIBRATED,
             **(more or {}),
         },
