@@ -95,6 +95,20 @@ def test_the_feature_term_is_that_of_whole_channels_dropped_on_every_level():
     torch.testing.assert_close(update.terms["feature"], dice(logits, label, given.unlabelled.valid))
 
 
+def test_the_perturbed_pass_moves_no_running_statistics_of_the_decoder():
+    def decoder_after_a_step(feature_dropout: float) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = {"width": 2, "dropout": 0.0}
+        method = UniMatch(UniMatch.Config(segmenter=network, feature_dropout=feature_dropout), TASK).train()
+        next(method.step(Batch(labelled=stream(0, True), unlabelled=stream(1, False)), clock()))
+        return {name: value for name, value in method.segmenter.state_dict().items() if "running" in name}
+
+    half, none = decoder_after_a_step(0.5), decoder_after_a_step(0.0)
+    assert half
+    for name, value in half.items():
+        torch.testing.assert_close(value, none[name], rtol=0, atol=0)
+
+
 def test_without_decay_the_network_labels_itself():
     method = make(ema=0.0)
     optimiser = torch.optim.SGD(method.segmenter.parameters(), lr=0.1)

@@ -16,6 +16,7 @@ from fewmask.methods.mixing import boxes, paste
 from fewmask.methods.pseudo import confident
 from fewmask.methods.ramps import Ramp
 from fewmask.nets import build_segmenter
+from fewmask.nets.running_statistics import unmoved
 from fewmask.predictors import Predictor, SegmenterPredictor
 from fewmask.types import Batch, Clock, StrongView, Task, Update, Views, WeakView
 
@@ -95,7 +96,8 @@ class UniMatch(SemiSupervised):
                 mixed.append([paste(box, rows, rows.roll(partner, dims=0)) for rows in (view, label, keep)])
             logits = self.segmenter(torch.cat([image for image, _, _ in mixed])).chunk(2)
             perturbed = [torch.feature_dropout(f, config.feature_dropout, True) for f in self.segmenter.encode(u.image)]
-            feature = self.segmenter.classify(self.segmenter.decode(tuple(perturbed))[-1])
+            with unmoved(self.segmenter):
+                feature = self.segmenter.classify(self.segmenter.decode(tuple(perturbed))[-1])
             loss, weight = (dice if config.dice_only else dice_ce), config.unlabelled_loss.weight(clock)
             for name, said, (_, told, kept) in zip(("strong", "other_strong"), logits, mixed, strict=True):
                 terms[name], weights[name] = loss(said, told, kept, absent=config.absent), STRONG * weight
