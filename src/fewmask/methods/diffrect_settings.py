@@ -66,7 +66,8 @@ class DiffRectConfig(SemiSupervisedConfig):
     """Decay of the averages of segmenter and rectifier (base averaged)."""
     confidence: Literal["probability", "ratio"] = "probability"
     """What must pass `threshold`: the highest probability, or (highest - lowest) / highest (section 1.3)."""
-    threshold: float = Field(0.95, ge=0, lt=1)
+    threshold: float = Field(0.5, ge=0, lt=1)
+    """That of `fixmatch`."""
     uncertain: Literal["ignore", "background"] = "ignore"
     """What becomes of voxels that do not pass (section 5.2, B5)."""
     strong_loss: Ramp = Ramp(peak=0.3)

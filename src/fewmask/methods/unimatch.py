@@ -35,6 +35,7 @@ class UniMatch(SemiSupervised):
             "published": {
                 "burn_in": 0.0,
                 "ema": 0.0,
+                "threshold": 0.95,
                 "unlabelled_loss": {"peak": 1.0, "length": 0.0},
                 "dice_only": True,
                 "absent": True,
@@ -56,8 +57,8 @@ class UniMatch(SemiSupervised):
         in which the network labels itself from the first step on.  Each field can still be set."""
         ema: float = Field(0.99, ge=0, lt=1)
         """Decay of the teacher; 0: the network labels itself, in evaluation mode."""
-        threshold: float = Field(0.95, ge=0, lt=1)
-        """Confidence below which a voxel is ignored (released ACDC configuration)."""
+        threshold: float = Field(0.5, ge=0, lt=1)
+        """Confidence below which a voxel is ignored; published: 0.95 (released ACDC configuration)."""
         unlabelled_loss: Ramp = Ramp(peak=0.3)
         """Weight of the three unlabelled terms together; `fixmatch`'s.  Paper: 1."""
         feature_dropout: float = Field(0.5, ge=0, lt=1)
